@@ -1,0 +1,437 @@
+// Package strictjson reads JSON the way a security tool has to: what two
+// parsers could read differently is an error.
+//
+// [Parse] refuses duplicate keys at every depth, invalid UTF-8, lone
+// surrogates, trailing bytes, and input beyond its limits, and keeps numbers as
+// they were written. [Decode] fills Go structs from the tree: names match
+// exactly, a case variant of a known name is an error, and an unknown name is
+// an error or is reported, as the caller asks. [ParseYAML] reduces YAML to the
+// same tree.
+package strictjson
+
+import (
+	"fmt"
+	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// A Kind is the kind of a [Value].
+type Kind uint8
+
+// Kinds. The zero value is Null.
+const (
+	Null Kind = iota
+	Bool
+	Number
+	String
+	Array
+	Object
+)
+
+var kindNames = [...]string{"null", "boolean", "number", "string", "array", "object"}
+
+func (k Kind) String() string { return kindNames[k] }
+
+// A Value is a node of the tree. Text holds a string's characters, a number as
+// written, or "true" and "false".
+type Value struct {
+	Kind    Kind
+	Text    string
+	Items   []Value
+	Members []Member
+	Offset  int // in bytes; 0 throughout a tree read from YAML
+	Line    int // from 1
+	Column  int // in bytes, from 1
+}
+
+// A Member is one name and value of an object, in the order of the input.
+type Member struct {
+	Name  string
+	Value Value
+}
+
+// Get returns the member's value, or nil when v is no object or has no such
+// member.
+func (v *Value) Get(name string) *Value {
+	if v == nil {
+		return nil
+	}
+	for i := range v.Members {
+		if v.Members[i].Name == name {
+			return &v.Members[i].Value
+		}
+	}
+	return nil
+}
+
+// Limits bound what is read. A zero field means its default.
+type Limits struct {
+	Bytes int // 64 MiB
+	Depth int // 64
+	Nodes int // 4 million values
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.Bytes == 0 {
+		l.Bytes = 64 << 20
+	}
+	if l.Depth == 0 {
+		l.Depth = 64
+	}
+	if l.Nodes == 0 {
+		l.Nodes = 4 << 20
+	}
+	return l
+}
+
+// An Error says what is wrong with the input, and where.
+type Error struct {
+	Offset, Line, Column int
+	Msg                  string
+}
+
+func (e *Error) Error() string {
+	if e.Line == 0 {
+		return e.Msg
+	}
+	return fmt.Sprintf("line %d column %d (offset %d): %s", e.Line, e.Column, e.Offset, e.Msg)
+}
+
+// Parse reads exactly one JSON text. The tree shares no memory with data.
+func Parse(data []byte, lim Limits) (*Value, error) {
+	lim = lim.withDefaults()
+	if len(data) > lim.Bytes {
+		return nil, &Error{Msg: fmt.Sprintf("%d bytes, the limit is %d", len(data), lim.Bytes)}
+	}
+	p := &parser{data: data, lim: lim, line: 1}
+	p.space()
+	v, err := p.value(0)
+	if err != nil {
+		return nil, err
+	}
+	p.space()
+	if p.pos < len(data) {
+		return nil, p.errorf("more data after the value")
+	}
+	return &v, nil
+}
+
+type parser struct {
+	data      []byte
+	pos       int
+	line      int
+	lineStart int
+	nodes     int
+	lim       Limits
+}
+
+func (p *parser) errorf(format string, args ...any) error {
+	return &Error{p.pos, p.line, p.pos - p.lineStart + 1, fmt.Sprintf(format, args...)}
+}
+
+func (p *parser) space() {
+	for p.pos < len(p.data) {
+		switch p.data[p.pos] {
+		case '\n':
+			p.line++
+			p.lineStart = p.pos + 1
+		case ' ', '\t', '\r':
+		default:
+			return
+		}
+		p.pos++
+	}
+}
+
+func (p *parser) value(depth int) (Value, error) {
+	v := Value{Offset: p.pos, Line: p.line, Column: p.pos - p.lineStart + 1}
+	if p.nodes++; p.nodes > p.lim.Nodes {
+		return v, p.errorf("more than %d values", p.lim.Nodes)
+	}
+	if depth > p.lim.Depth {
+		return v, p.errorf("nested deeper than %d", p.lim.Depth)
+	}
+	if p.pos == len(p.data) {
+		return v, p.errorf("the input ends where a value is expected")
+	}
+	var err error
+	switch c := p.data[p.pos]; {
+	case c == '{':
+		v.Kind = Object
+		v.Members, err = p.object(depth)
+	case c == '[':
+		v.Kind = Array
+		v.Items, err = p.array(depth)
+	case c == '"':
+		v.Kind = String
+		v.Text, err = p.string()
+	case c == '-' || '0' <= c && c <= '9':
+		v.Kind = Number
+		v.Text, err = p.number()
+	case c == 't':
+		v.Kind, v.Text = Bool, "true"
+		err = p.literal("true")
+	case c == 'f':
+		v.Kind, v.Text = Bool, "false"
+		err = p.literal("false")
+	case c == 'n':
+		err = p.literal("null")
+	default:
+		err = p.errorf("%q does not start a value", c)
+	}
+	return v, err
+}
+
+func (p *parser) literal(word string) error {
+	if len(p.data)-p.pos < len(word) || string(p.data[p.pos:p.pos+len(word)]) != word {
+		return p.errorf("expected %s", word)
+	}
+	p.pos += len(word)
+	return nil
+}
+
+func (p *parser) peek() byte {
+	if p.pos < len(p.data) {
+		return p.data[p.pos]
+	}
+	return 0
+}
+
+func (p *parser) object(depth int) ([]Member, error) {
+	p.pos++
+	var members []Member
+	var seen map[string]struct{} // made only for objects too wide to search
+	p.space()
+	if p.peek() == '}' {
+		p.pos++
+		return nil, nil
+	}
+	for {
+		if p.peek() != '"' {
+			return nil, p.errorf("expected a member name")
+		}
+		at := *p
+		name, err := p.string()
+		if err != nil {
+			return nil, err
+		}
+		if duplicate(members, &seen, name) {
+			return nil, at.errorf("duplicate name %q", name)
+		}
+		p.space()
+		if p.peek() != ':' {
+			return nil, p.errorf("expected %q after name %q", ':', name)
+		}
+		p.pos++
+		p.space()
+		v, err := p.value(depth + 1)
+		if err != nil {
+			return nil, err
+		}
+		members = append(members, Member{name, v})
+		more, err := p.next('}')
+		if err != nil || !more {
+			return members, err
+		}
+	}
+}
+
+func duplicate(members []Member, seen *map[string]struct{}, name string) bool {
+	const narrow = 16
+	if len(members) < narrow {
+		for i := range members {
+			if members[i].Name == name {
+				return true
+			}
+		}
+		return false
+	}
+	if *seen == nil {
+		*seen = make(map[string]struct{}, 2*narrow)
+		for i := range members {
+			(*seen)[members[i].Name] = struct{}{}
+		}
+	}
+	if _, dup := (*seen)[name]; dup {
+		return true
+	}
+	(*seen)[name] = struct{}{}
+	return false
+}
+
+func (p *parser) array(depth int) ([]Value, error) {
+	p.pos++
+	p.space()
+	if p.peek() == ']' {
+		p.pos++
+		return nil, nil
+	}
+	var items []Value
+	for {
+		v, err := p.value(depth + 1)
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, v)
+		more, err := p.next(']')
+		if err != nil || !more {
+			return items, err
+		}
+	}
+}
+
+// next consumes a comma or the closing byte and reports whether more follows.
+func (p *parser) next(closing byte) (more bool, err error) {
+	p.space()
+	switch p.peek() {
+	case ',':
+		p.pos++
+		p.space()
+		return true, nil
+	case closing:
+		p.pos++
+		return false, nil
+	}
+	return false, p.errorf("expected %q or %q", ',', closing)
+}
+
+func (p *parser) number() (string, error) {
+	start := p.pos
+	if p.peek() == '-' {
+		p.pos++
+	}
+	switch c := p.peek(); {
+	case c == '0':
+		p.pos++
+	case '1' <= c && c <= '9':
+		p.digits()
+	default:
+		return "", p.errorf("expected a digit")
+	}
+	if p.peek() == '.' {
+		p.pos++
+		if !p.digits() {
+			return "", p.errorf("expected a digit after the point")
+		}
+	}
+	if c := p.peek(); c == 'e' || c == 'E' {
+		p.pos++
+		if c := p.peek(); c == '+' || c == '-' {
+			p.pos++
+		}
+		if !p.digits() {
+			return "", p.errorf("expected a digit in the exponent")
+		}
+	}
+	return string(p.data[start:p.pos]), nil
+}
+
+func (p *parser) digits() bool {
+	start := p.pos
+	for '0' <= p.peek() && p.peek() <= '9' {
+		p.pos++
+	}
+	return p.pos > start
+}
+
+func (p *parser) string() (string, error) {
+	p.pos++
+	start := p.pos
+	for p.pos < len(p.data) { // most strings have no escape: one copy
+		switch c := p.data[p.pos]; {
+		case c == '"':
+			s := p.data[start:p.pos]
+			if !utf8.Valid(s) {
+				return "", p.invalidUTF8(start)
+			}
+			p.pos++
+			return string(s), nil
+		case c == '\\':
+			return p.escaped(start)
+		case c < 0x20:
+			return "", p.errorf("control character %#02x in a string", c)
+		}
+		p.pos++
+	}
+	return "", p.errorf("the input ends inside a string")
+}
+
+func (p *parser) escaped(start int) (string, error) {
+	buf := append([]byte(nil), p.data[start:p.pos]...)
+	for p.pos < len(p.data) {
+		switch c := p.data[p.pos]; {
+		case c == '"':
+			if !utf8.Valid(buf) {
+				return "", p.invalidUTF8(start)
+			}
+			p.pos++
+			return string(buf), nil
+		case c == '\\':
+			r, err := p.escape()
+			if err != nil {
+				return "", err
+			}
+			buf = utf8.AppendRune(buf, r)
+		case c < 0x20:
+			return "", p.errorf("control character %#02x in a string", c)
+		default:
+			buf = append(buf, c)
+			p.pos++
+		}
+	}
+	return "", p.errorf("the input ends inside a string")
+}
+
+func (p *parser) invalidUTF8(start int) error {
+	for p.pos = start; p.pos < len(p.data); {
+		r, n := utf8.DecodeRune(p.data[p.pos:])
+		if r == utf8.RuneError && n <= 1 {
+			break
+		}
+		p.pos += n
+	}
+	return p.errorf("invalid UTF-8")
+}
+
+func (p *parser) escape() (rune, error) {
+	if p.pos+1 >= len(p.data) {
+		return 0, p.errorf("the input ends inside a string")
+	}
+	switch c := p.data[p.pos+1]; c {
+	case '"', '\\', '/':
+		p.pos += 2
+		return rune(c), nil
+	case 'b', 'f', 'n', 'r', 't':
+		p.pos += 2
+		return map[byte]rune{'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}[c], nil
+	case 'u':
+		r, ok := p.hex4(p.pos + 2)
+		if !ok {
+			return 0, p.errorf("expected four hexadecimal digits after \\u")
+		}
+		if !utf16.IsSurrogate(r) {
+			p.pos += 6
+			return r, nil
+		}
+		if p.pos+7 < len(p.data) && p.data[p.pos+6] == '\\' && p.data[p.pos+7] == 'u' {
+			if low, ok := p.hex4(p.pos + 8); ok {
+				if full := utf16.DecodeRune(r, low); full != utf8.RuneError {
+					p.pos += 12
+					return full, nil
+				}
+			}
+		}
+		return 0, p.errorf("lone surrogate \\u%04x", r)
+	default:
+		return 0, p.errorf("unknown escape %q", c)
+	}
+}
+
+func (p *parser) hex4(at int) (rune, bool) {
+	if at+4 > len(p.data) {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(p.data[at:at+4]), 16, 16)
+	return rune(n), err == nil
+}

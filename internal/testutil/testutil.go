@@ -1,0 +1,67 @@
+// Package testutil holds what tests of several packages need.
+package testutil
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+)
+
+// Root is the module's root folder, found from the test's own.
+func Root(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			t.Fatal("no go.mod above the test")
+		}
+		dir = parent
+	}
+}
+
+// Corpus is a path inside the third-party test data, which is no part of the
+// repository: PRERUN_CORPUS names it, and it is ../shared/corpus beside the
+// checkout otherwise. Without it the test skips, or fails when CI is true.
+func Corpus(t testing.TB, elem ...string) string {
+	t.Helper()
+	dir := os.Getenv("PRERUN_CORPUS")
+	if dir == "" {
+		dir = filepath.Join(Root(t), "..", "shared", "corpus")
+	}
+	path := filepath.Join(append([]string{dir}, elem...)...)
+	if _, err := os.Stat(path); err != nil {
+		Missing(t, "test corpus", "set PRERUN_CORPUS to its folder")
+	}
+	return path
+}
+
+// Missing skips the test because something outside the repository is absent,
+// and fails it where CI is true, which promises to install everything.
+func Missing(t testing.TB, what, remedy string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s is missing; %s", what, remedy)
+	}
+	t.Skipf("%s is missing; %s", what, remedy)
+}
+
+// AllocBound fails the test when f allocates more than max bytes in all, freed
+// or not: what bounds the total bounds the peak.
+func AllocBound(t testing.TB, max uint64, f func()) {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > max {
+		t.Errorf("allocated %d bytes, the bound is %d", got, max)
+	}
+}
