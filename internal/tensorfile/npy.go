@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 )
@@ -412,11 +413,9 @@ func (p *literalParser) dict(v *literal, depth int) error {
 		if err != nil {
 			return err
 		}
-		for _, k := range v.keys {
-			if k == key {
-				p.pos = start
-				return p.errorf("duplicate key %q", key)
-			}
+		if slices.Contains(v.keys, key) {
+			p.pos = start
+			return p.errorf("duplicate key %q", key)
 		}
 		if len(v.keys) == 16 { // NumPy writes three
 			return p.errorf("too many keys")
