@@ -1,0 +1,31 @@
+// Package pipeline composes the checks of this module, and anybody else's,
+// into a gate: one decision whether a model may be deployed, with the reason
+// for each part of it.
+//
+// # The path through the API
+//
+// A [Check] looks at something and gives a [Result]. Checks hand typed facts
+// to each other ([Fact], [Put], [Get]); the edges are declared in [Meta], so a
+// missing or doubled producer and a cycle are errors before anything runs. A
+// [Gate] runs the checks under a [Profile], which says what its tier requires,
+// applies [Waivers], and returns a [Decision]. [Decision.Sign] makes the signed
+// verdict, a SLSA verification summary, and [VerifyVerdict] is what the other
+// side calls before it deploys.
+//
+// [Config] is the file form: [ParseConfig] reads it and [Config.Gate] builds
+// the same gate that Go code would.
+//
+// # What a pass means
+//
+// That every check that the profile requires was there and passed, did not
+// apply, or was waived by somebody entitled to, on the evidence listed. Skipped,
+// inconclusive and errored checks are a no. A pass does not mean that the model
+// is safe: each check's own documentation says what it cannot see.
+//
+// # Limits
+//
+// A check runs under a time limit, and a panic in it is an error of that check
+// alone. The gate keeps no state between runs; the optional [Cache] is keyed by
+// the content that a check says it read. Nothing here opens a network
+// connection or reads the environment.
+package pipeline

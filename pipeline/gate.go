@@ -1,0 +1,345 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/internal/redact"
+)
+
+// Errors that keep a gate from running. What goes wrong inside a check is that
+// check's outcome instead.
+var (
+	ErrNoProfile = errors.New("the profile requires nothing")
+	ErrNoTime    = errors.New("no time to evaluate as of")
+	ErrWiring    = errors.New("checks do not fit together")
+)
+
+// A Gate is a set of checks under a profile. It is a value: Run changes
+// nothing in it and may be called again.
+type Gate struct {
+	Name     string // of what is gated, shown in reports
+	Profile  Profile
+	Checks   []Check
+	Skip     []string     // ids of checks that must not run; each is a no if it is required
+	Evidence *EvidenceSet // answers the items that no check decides
+	Waivers  []*Waivers
+
+	Now          time.Time     // required: the gate judges age and expiry by it
+	Seed         uint64        // handed to checks
+	Workers      int           // checks at once, and goroutines in each; 0 means GOMAXPROCS
+	CheckTimeout time.Duration // of a check that names none; 0 means 10 minutes
+	Cache        Cache         // nil caches nothing
+	Log          *slog.Logger  // nil discards
+	Progress     func(Event)   // nil discards; called from one goroutine at a time
+}
+
+// An Event is a step of a run, for whoever watches. Times are not in it.
+type Event struct {
+	Check       string
+	Done        bool    // the check has ended
+	Outcome     Outcome // when Done
+	Part, Total int64   // progress within a running check, in its own unit
+}
+
+// networkLimit bounds how many checks that open connections run at once.
+const networkLimit = 4
+
+// skippedByConfig is the reason of a check that [Gate.Skip] names.
+const skippedByConfig = "the configuration skips it"
+
+// Run runs every check and decides. The error is for a gate that could not run
+// at all: no profile, no time, checks that do not fit together ([ErrWiring]),
+// or a cancelled context. A decision with a nil error may still be a no.
+func (g Gate) Run(ctx context.Context) (*Decision, error) {
+	if len(g.Profile.Items) == 0 {
+		return nil, ErrNoProfile
+	}
+	if g.Now.IsZero() {
+		return nil, ErrNoTime
+	}
+	checks := slices.Clone(g.Checks)
+	for _, it := range g.Profile.Items {
+		if len(it.Checks) == 0 {
+			checks = append(checks, evidenceCheck{it, g.Evidence, g.Profile.MaxEvidenceAge})
+		}
+	}
+	nodes, err := wire(checks)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{gate: g, nodes: nodes, facts: &factStore{values: make(map[string]any)}}
+	r.execute(ctx)
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	return r.decide(), nil
+}
+
+// A node is a check with its place in the graph.
+type node struct {
+	check  Check
+	meta   Meta
+	after  []*node // producers of what it needs
+	done   chan struct{}
+	result CheckResult
+}
+
+// wire builds the graph, in an order in which producers come first.
+func wire(checks []Check) ([]*node, error) {
+	nodes := make([]*node, len(checks))
+	byID := make(map[string]bool)
+	producer := make(map[string]*node)
+	for i, c := range checks {
+		n := &node{check: c, meta: c.Meta(), done: make(chan struct{})}
+		if n.meta.ID == "" {
+			return nil, fmt.Errorf("%w: check %d has no id", ErrWiring, i)
+		}
+		if byID[n.meta.ID] {
+			return nil, fmt.Errorf("%w: two checks are called %q", ErrWiring, n.meta.ID)
+		}
+		byID[n.meta.ID] = true
+		for _, fact := range n.meta.Gives {
+			if p := producer[fact]; p != nil {
+				return nil, fmt.Errorf("%w: %q and %q both give %q", ErrWiring, p.meta.ID, n.meta.ID, fact)
+			}
+			producer[fact] = n
+		}
+		nodes[i] = n
+	}
+	for _, n := range nodes {
+		for _, fact := range n.meta.Needs {
+			p := producer[fact]
+			if p == nil {
+				return nil, fmt.Errorf("%w: %q needs %q, which no check gives", ErrWiring, n.meta.ID, fact)
+			}
+			n.after = append(n.after, p)
+		}
+	}
+	return order(nodes)
+}
+
+// order sorts topologically; among checks that are free to run, by id.
+func order(nodes []*node) ([]*node, error) {
+	slices.SortFunc(nodes, func(a, b *node) int {
+		if a.meta.ID < b.meta.ID {
+			return -1
+		}
+		return 1
+	})
+	const visiting, visited = 1, 2
+	state := make(map[*node]int)
+	var out []*node
+	var visit func(n *node) error
+	visit = func(n *node) error {
+		switch state[n] {
+		case visited:
+			return nil
+		case visiting:
+			return fmt.Errorf("%w: %q needs, through others, what it gives", ErrWiring, n.meta.ID)
+		}
+		state[n] = visiting
+		for _, p := range n.after {
+			if err := visit(p); err != nil {
+				return err
+			}
+		}
+		state[n] = visited
+		out = append(out, n)
+		return nil
+	}
+	for _, n := range nodes {
+		if err := visit(n); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// A run is one execution of a gate.
+type run struct {
+	gate  Gate
+	nodes []*node
+	facts *factStore
+
+	progressMu sync.Mutex
+}
+
+func (r *run) workers() int {
+	if r.gate.Workers > 0 {
+		return r.gate.Workers
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+func (r *run) execute(ctx context.Context) {
+	local := semaphore.NewWeighted(int64(r.workers()))
+	network := semaphore.NewWeighted(networkLimit)
+	var wg sync.WaitGroup
+	for _, n := range r.nodes {
+		wg.Go(func() {
+			defer close(n.done)
+			for _, p := range n.after {
+				<-p.done
+			}
+			class := local
+			if n.meta.Network {
+				class = network
+			}
+			if class.Acquire(ctx, 1) != nil {
+				n.result = r.fixed(n, Skipped, "the run was cancelled")
+				return
+			}
+			defer class.Release(1)
+			n.result = r.step(ctx, n)
+			r.report(Event{Check: n.meta.ID, Done: true, Outcome: n.result.Outcome})
+		})
+	}
+	wg.Wait()
+}
+
+// step runs one check, or says why it does not run.
+func (r *run) step(ctx context.Context, n *node) CheckResult {
+	if slices.Contains(r.gate.Skip, n.meta.ID) {
+		return r.fixed(n, Skipped, skippedByConfig)
+	}
+	for _, fact := range n.meta.Needs {
+		if !r.facts.has(fact) {
+			return r.fixed(n, Skipped, fmt.Sprintf("it needs %q, which was not established", fact))
+		}
+	}
+	timeout := n.meta.Timeout
+	if timeout == 0 {
+		timeout = r.gate.CheckTimeout
+	}
+	if timeout == 0 {
+		timeout = 10 * time.Minute
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	in := &Input{
+		Now: r.gate.Now, Seed: r.gate.Seed, Workers: r.workers(), Log: r.gate.Log,
+		Progress: func(done, total int64) { r.report(Event{Check: n.meta.ID, Part: done, Total: total}) },
+		meta:     n.meta, facts: r.facts,
+	}
+	if in.Log == nil {
+		in.Log = slog.New(slog.DiscardHandler)
+	}
+	result, err := r.cached(ctx, n, in)
+	switch {
+	case ctx.Err() != nil:
+		return r.failed(n, fmt.Sprintf("it did not end within %v", timeout))
+	case err != nil:
+		return r.failed(n, redact.Text(err.Error()))
+	case result == nil:
+		return r.failed(n, "it gave no result")
+	}
+	return r.judged(n, result)
+}
+
+// cached runs the check or takes its result from the cache.
+func (r *run) cached(ctx context.Context, n *node, in *Input) (*Result, error) {
+	d, ok := n.check.(Digester)
+	if !ok || r.gate.Cache == nil || len(n.meta.Gives)+len(n.meta.Needs) > 0 {
+		return contained(ctx, n.check, in)
+	}
+	content, err := d.CacheKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	key := cacheKey(n.meta, in, r.gate.Profile.failOn(), content)
+	if hit := lookup(ctx, r.gate.Cache, key); hit != nil {
+		return hit, nil
+	}
+	result, err := contained(ctx, n.check, in)
+	if err != nil || result == nil {
+		return result, err
+	}
+	if err := store(ctx, r.gate.Cache, key, result); err != nil {
+		in.Log.WarnContext(ctx, "result not cached", "check", n.meta.ID, "error", err)
+	}
+	return result, nil
+}
+
+// contained turns a panic of a check into its error.
+func contained(ctx context.Context, c Check, in *Input) (result *Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			result, err = nil, fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return c.Run(ctx, in)
+}
+
+// judged is the outcome of a check that ran to its end.
+func (r *run) judged(n *node, result *Result) CheckResult {
+	out := r.fixed(n, result.Outcome, result.Reason)
+	out.Facts, out.Intervals, out.source = result.Facts, result.Intervals, result.Source
+	if result.Source == nil {
+		if result.Outcome == Errored {
+			return r.failed(n, "it gave neither an outcome nor a source")
+		}
+		return out
+	}
+	for f := range result.Source.Findings() {
+		if err := f.Check(); err != nil {
+			return r.failed(n, "it gave a finding that cannot be reported: "+err.Error())
+		}
+	}
+	derived := OutcomeOf(result.Source, r.gate.Profile.failOn())
+	if result.Outcome == Errored || result.Outcome == Pass && derived != Pass {
+		out.Outcome = derived // a check cannot pass over its own findings
+	}
+	for _, fact := range n.meta.Gives {
+		if out.Outcome == Pass && !r.facts.has(fact) {
+			return r.failed(n, fmt.Sprintf("it passed without giving %q", fact))
+		}
+	}
+	return out
+}
+
+func (r *run) fixed(n *node, o Outcome, reason string) CheckResult {
+	return CheckResult{
+		ID: n.meta.ID, Outcome: o, Reason: reason,
+		Items: n.meta.Items, Controls: n.meta.Controls,
+	}
+}
+
+func (r *run) failed(n *node, reason string) CheckResult {
+	out := r.fixed(n, Errored, reason)
+	out.source = prerun.NewSource(
+		[]prerun.Subject{{Path: "."}},
+		[]prerun.Finding{gateFinding(ruleCheckErrored, n.meta.ID, fmt.Sprintf("check %s: %s", n.meta.ID, reason))},
+		nil)
+	return out
+}
+
+func gateFinding(rule prerun.Rule, key, message string) prerun.Finding {
+	return prerun.Finding{
+		Rule:       rule,
+		Severity:   rule.Severity,
+		Confidence: prerun.ConfidenceHigh,
+		Subject:    prerun.Subject{Path: "."},
+		Locations:  []prerun.Location{{Path: ".", Fragment: "check=" + key}},
+		Message:    message,
+		Key:        key,
+	}
+}
+
+func (r *run) report(e Event) {
+	if r.gate.Progress == nil {
+		return
+	}
+	r.progressMu.Lock()
+	defer r.progressMu.Unlock()
+	r.gate.Progress(e)
+}
