@@ -1,0 +1,54 @@
+// Package integrity says what the bytes of a model are and who vouches for
+// them, in the OpenSSF Model Signing format (OMS v1.0).
+//
+// A [Hasher] turns a folder or a single file into a [Manifest]: one digest for
+// each file, or for each range of a file (shard), and a root digest over them.
+// [Signing] signs a manifest and returns a bundle, one small file that lies
+// beside the model. A [Verifier] takes the bundle, checks the signature against
+// trust material that the caller must supply, and only then reads the model and
+// compares it with what was signed:
+//
+//	manifest, err := integrity.Hasher{}.Hash(ctx, root.FS())
+//	bundle, err := integrity.Signing{Name: "tiny"}.Sign(ctx, manifest, signer)
+//	result, err := integrity.Verifier{}.Verify(ctx, root.FS(), bundle, trust)
+//
+// A nil error from Verify means that the signature is by a trusted signer and
+// that each file of the model is signed and unchanged. It says nothing about
+// whether the signer should have signed, or what the model does.
+//
+// # What is covered
+//
+// Regular files, byte for byte, under their exact names. Not covered: empty
+// folders, permissions and times, what lies below an ignored path (by default
+// the root's .git, .gitattributes, .github and .gitignore), files of zero bytes
+// in a model hashed by shards, and folders reached through a symbolic link. A
+// [Result] lists whatever of these it met. Symbolic links are refused, or,
+// where the manifest allows them, stand for the content of the file they lead
+// to; a link out of the model is refused in both cases, whatever file system
+// lies below. A socket, pipe or device is refused: a file that is skipped is a
+// file that nobody signed.
+//
+// The root digest commits to contents and their order. It commits neither to
+// names nor to shard boundaries, the algorithm or the ignored paths: bind to
+// the signed statement or to a verified [Manifest], not to the root alone.
+//
+// # Threat model
+//
+// Whoever hands over model and bundle is hostile, down to the last byte of
+// both. The bundle is parsed strictly and within limits (64 MiB, 2^20
+// resources); a duplicate or misspelt JSON member is an error. No byte of the
+// model is read before the signature is verified, and no name from a bundle is
+// ever opened: files are found by listing the model. A file whose size or
+// modification time changes while it is read is an error. Not defended
+// against: a party that can write to the model between verifying and loading,
+// or that forges both content and time on a file system it controls while it
+// is read.
+//
+// Memory is the manifest plus one buffer of 512 KiB for each worker, whatever
+// the model's size.
+//
+// # Errors
+//
+// The error of a verification wraps one sentinel for each kind of trouble.
+// [Rejected] tells a model that failed from one that could not be checked.
+package integrity

@@ -1,0 +1,119 @@
+package integrity
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"errors"
+	"fmt"
+
+	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/internal/dsse"
+)
+
+// Methods of signing, as [prerun.Signed] names them.
+const (
+	MethodKey         = "key"
+	MethodCertificate = "certificate"
+	MethodSigstore    = "sigstore"
+)
+
+// A KeySigner signs with a key and makes bundles of method key. It is a
+// [prerun.Signer], and safe for concurrent use if the key is.
+type KeySigner struct{ s *dsse.KeySigner }
+
+// NewKeySigner takes an ECDSA key on P-256, P-384 or P-521, the only keys that
+// the format knows; any other is an [ErrUnsupported]. An *ecdsa.PrivateKey
+// signs the same statement the same way each time (RFC 6979).
+func NewKeySigner(key crypto.Signer) (*KeySigner, error) {
+	if key == nil {
+		return nil, newError(ErrUnsupported, "", "no key")
+	}
+	if err := checkKey(key.Public()); err != nil {
+		return nil, err
+	}
+	s, err := dsse.NewKeySigner(key)
+	if err != nil {
+		return nil, &Error{Kind: ErrUnsupported, Err: err}
+	}
+	return &KeySigner{s}, nil
+}
+
+func checkKey(pub crypto.PublicKey) error {
+	if _, ok := pub.(*ecdsa.PublicKey); !ok {
+		return newError(ErrUnsupported, "", "a key of type %T, want ECDSA", pub)
+	}
+	return nil
+}
+
+// Sign implements [prerun.Signer].
+func (s *KeySigner) Sign(ctx context.Context, payloadType string, payload []byte) ([]byte, error) {
+	return s.s.Sign(ctx, payloadType, payload)
+}
+
+// A KeyVerifier trusts one key, and bundles of method key signed with it. It is
+// a [prerun.Verifier], safe for concurrent use.
+type KeyVerifier struct{ v *dsse.KeyVerifier }
+
+// NewKeyVerifier takes an ECDSA key on P-256, P-384 or P-521; any other is an
+// [ErrUnsupported].
+func NewKeyVerifier(pub crypto.PublicKey) (*KeyVerifier, error) {
+	if err := checkKey(pub); err != nil {
+		return nil, err
+	}
+	v, err := dsse.NewKeyVerifier(pub)
+	if err != nil {
+		return nil, &Error{Kind: ErrUnsupported, Err: err}
+	}
+	return &KeyVerifier{v}, nil
+}
+
+// Verify implements [prerun.Verifier]. A bundle that names another key, or
+// another method, is an [ErrUntrusted].
+func (v *KeyVerifier) Verify(ctx context.Context, bundle []byte) (*prerun.Signed, error) {
+	b, err := dsse.ParseBundle(bundle)
+	if err != nil {
+		return nil, trustError(err)
+	}
+	if got := methodOf(b); got != MethodKey {
+		return nil, newError(ErrUntrusted, "", "signed by method %s, and a key was asked for", got)
+	}
+	signed, err := v.v.Verify(ctx, bundle)
+	if err != nil {
+		return nil, trustError(err)
+	}
+	return signed, nil
+}
+
+func methodOf(b *dsse.Bundle) string {
+	switch {
+	case b.Material.PublicKey != nil:
+		return MethodKey
+	case b.Material.Chain != nil:
+		return MethodCertificate
+	case len(b.Material.LogEntries) > 0:
+		return MethodSigstore
+	}
+	return MethodCertificate
+}
+
+// trustError gives an error of a trust verifier its kind. One that has none of
+// this package's already, and none of the envelope's, means that trust could
+// not be decided.
+func trustError(err error) error {
+	if Rejected(err) || errors.Is(err, ErrUnsupported) || errors.Is(err, ErrRead) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	for _, class := range []struct{ from, to error }{
+		{dsse.ErrMalformed, ErrBundle},
+		{dsse.ErrSignature, ErrSignature},
+		{dsse.ErrKey, ErrUntrusted},
+		{dsse.ErrUnsupported, ErrUnsupported},
+	} {
+		if errors.Is(err, class.from) {
+			return &Error{Kind: class.to, Err: err}
+		}
+	}
+	return fmt.Errorf("trust could not be decided: %w", err)
+}
