@@ -54,7 +54,10 @@ func ParsePrivate(file []byte) (crypto.Signer, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: %T", ErrUnsupported, key)
 	}
-	return signer, Check(signer.Public())
+	if err := Check(signer.Public()); err != nil {
+		return nil, err
+	}
+	return signer, nil
 }
 
 // ParsePublic reads the first public key of a PEM file, or the key of the first
@@ -74,7 +77,10 @@ func ParsePublic(file []byte) (crypto.PublicKey, error) {
 	} else if pub, err = x509.ParsePKIXPublicKey(block.Bytes); err != nil {
 		return nil, fmt.Errorf("%s block: %w", block.Type, err)
 	}
-	return pub, Check(pub)
+	if err := Check(pub); err != nil {
+		return nil, err
+	}
+	return pub, nil
 }
 
 func findBlock(file []byte, types ...string) (*pem.Block, error) {
