@@ -28,26 +28,22 @@ func BY(p []float64, q float64) []bool {
 // rejection is at most alpha, under any dependence.
 func Holm(p []float64, alpha float64) []bool {
 	reject := make([]bool, len(p))
-	order := ascending(p)
-	for i, at := range order {
-		if !(alpha > 0) || !(p[at]*float64(len(p)-i) <= alpha) {
+	for i, h := range ascending(p) {
+		if !(h.p*float64(len(p)-i) <= alpha) {
 			break
 		}
-		reject[at] = true
+		reject[h.at] = alpha > 0
 	}
 	return reject
 }
 
 func stepUp(p []float64, q float64) []bool {
 	reject := make([]bool, len(p))
-	if !(q > 0) {
-		return reject
-	}
 	order := ascending(p)
 	for i := len(order) - 1; i >= 0; i-- {
-		if p[order[i]] <= q*float64(i+1)/float64(len(p)) {
-			for _, at := range order[:i+1] {
-				reject[at] = true
+		if order[i].p <= q*float64(i+1)/float64(len(p)) {
+			for _, h := range order[:i+1] {
+				reject[h.at] = q > 0
 			}
 			break
 		}
@@ -55,18 +51,21 @@ func stepUp(p []float64, q float64) []bool {
 	return reject
 }
 
-// ascending orders p-values; what is not a number is last and never rejected.
-func ascending(p []float64) []int {
-	order := make([]int, len(p))
-	for i := range order {
-		order[i] = i
-	}
-	rank := func(i int) float64 {
-		if math.IsNaN(p[i]) || p[i] < 0 {
-			return math.Inf(1)
+type hypothesis struct {
+	p  float64
+	at int
+}
+
+// ascending orders p-values. What is no probability is last and, being
+// infinite, never rejected.
+func ascending(p []float64) []hypothesis {
+	order := make([]hypothesis, len(p))
+	for i, v := range p {
+		if !probability(v) {
+			v = math.Inf(1)
 		}
-		return p[i]
+		order[i] = hypothesis{v, i}
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(rank(a), rank(b)) })
+	slices.SortStableFunc(order, func(a, b hypothesis) int { return cmp.Compare(a.p, b.p) })
 	return order
 }
