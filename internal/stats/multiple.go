@@ -2,7 +2,6 @@ package stats
 
 import (
 	"cmp"
-	"math"
 	"slices"
 )
 
@@ -56,15 +55,14 @@ type hypothesis struct {
 	at int
 }
 
-// ascending orders p-values. What is no probability is last and, being
-// infinite, never rejected.
+// ascending orders p-values. What is no probability is left out and so never
+// rejected; it still counts as a hypothesis.
 func ascending(p []float64) []hypothesis {
-	order := make([]hypothesis, len(p))
+	order := make([]hypothesis, 0, len(p))
 	for i, v := range p {
-		if !probability(v) {
-			v = math.Inf(1)
+		if probability(v) {
+			order = append(order, hypothesis{v, i})
 		}
-		order[i] = hypothesis{v, i}
 	}
 	slices.SortStableFunc(order, func(a, b hypothesis) int { return cmp.Compare(a.p, b.p) })
 	return order

@@ -250,12 +250,12 @@ func TestMultiple(t *testing.T) {
 		{"none", stats.BH(nil, .05), ""},
 		{"none_by", stats.BY(nil, .05), ""},
 	} {
-		got := ""
+		var got strings.Builder
 		for _, r := range tt.got {
-			got += map[bool]string{true: "x", false: "."}[r]
+			got.WriteString(map[bool]string{true: "x", false: "."}[r])
 		}
-		if got != tt.want {
-			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		if got.String() != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got.String(), tt.want)
 		}
 	}
 }
