@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/pipeline/report"
 )
 
 // A Cache keeps the results of checks by the content that they depend on. Get
@@ -67,7 +68,8 @@ type cachedResult struct {
 	Findings  []prerun.Finding
 	Gaps      []prerun.Gap
 	Facts     map[string]any
-	Intervals []Interval
+	Intervals []report.Interval
+	Graphs    []report.Graph
 }
 
 // lookup returns a stored result, or nil when there is none that can be used.
@@ -88,6 +90,7 @@ func lookup(ctx context.Context, c Cache, key string) *Result {
 		Source:    prerun.NewSource(stored.Subjects, stored.Findings, stored.Gaps),
 		Facts:     stored.Facts,
 		Intervals: stored.Intervals,
+		Graphs:    stored.Graphs,
 	}
 }
 
@@ -105,6 +108,7 @@ func store(ctx context.Context, c Cache, key string, r *Result) error {
 		Gaps:      slices.Collect(r.Source.Gaps()),
 		Facts:     r.Facts,
 		Intervals: r.Intervals,
+		Graphs:    r.Graphs,
 	})
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/pipeline/report"
 )
 
 // A Check is one thing that a gate looks at. Third parties implement it; see
@@ -57,18 +58,9 @@ type Result struct {
 	// documented by the check. They hold no times and no durations.
 	Facts map[string]any
 	// Intervals are estimates against thresholds, for plots.
-	Intervals []Interval
-}
-
-// An Interval is an estimated rate, its bound, and the threshold it had to
-// stay below or above.
-type Interval struct {
-	Name      string
-	Estimate  float64
-	Low, High float64 // the side that was not computed equals the estimate
-	Threshold float64
-	AtMost    bool // the threshold is an upper one
-	Method    string
+	Intervals []report.Interval
+	// Graphs are lineages, to be drawn.
+	Graphs []report.Graph
 }
 
 // Input is what a gate hands to a check.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/pipeline/report"
 )
 
 // A Decision is what a gate decided, and why. It is a [prerun.Source] over
@@ -20,6 +21,8 @@ type Decision struct {
 	Model   *ModelInfo    // nil when no check established it
 
 	asOf     time.Time
+	failOn   prerun.Severity
+	graphs   []report.Graph
 	subjects []prerun.Subject
 	findings []prerun.Finding
 	gaps     []prerun.Gap
@@ -35,7 +38,7 @@ type CheckResult struct {
 	Items     []string
 	Controls  []string
 	Facts     map[string]any
-	Intervals []Interval
+	Intervals []report.Interval
 
 	source prerun.Source
 }
@@ -73,7 +76,7 @@ func (r *run) decide() *Decision {
 	g := r.gate
 	d := &Decision{
 		Name: g.Name, Tier: g.Profile.Tier, Verdict: prerun.Pass,
-		asOf:   g.Now.UTC(),
+		asOf: g.Now.UTC(), failOn: g.Profile.failOn(),
 		waived: make(map[string]*AppliedWaiver),
 	}
 	if model, ok := r.facts.values[string(ModelFact)].(*ModelInfo); ok {
@@ -86,6 +89,7 @@ func (r *run) decide() *Decision {
 		res.Required = slices.Contains(required, res.ID)
 		d.collect(&res, book, g.Profile.failOn())
 		d.Checks = append(d.Checks, res)
+		d.graphs = append(d.graphs, n.graphs...)
 	}
 	slices.SortFunc(d.Checks, func(a, b CheckResult) int {
 		if a.ID < b.ID {

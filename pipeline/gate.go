@@ -14,6 +14,7 @@ import (
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/internal/redact"
+	"github.com/prerun/prerun/pipeline/report"
 )
 
 // Errors that keep a gate from running. What goes wrong inside a check is that
@@ -92,6 +93,7 @@ type node struct {
 	after  []*node // producers of what it needs
 	done   chan struct{}
 	result CheckResult
+	graphs []report.Graph
 }
 
 // wire builds the graph, in an order in which producers come first.
@@ -284,6 +286,7 @@ func contained(ctx context.Context, c Check, in *Input) (result *Result, err err
 func (r *run) judged(n *node, result *Result) CheckResult {
 	out := r.fixed(n, result.Outcome, result.Reason)
 	out.Facts, out.Intervals, out.source = result.Facts, result.Intervals, result.Source
+	n.graphs = result.Graphs
 	if result.Source == nil {
 		if result.Outcome == Errored {
 			return r.failed(n, "it gave neither an outcome nor a source")

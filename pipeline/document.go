@@ -1,0 +1,41 @@
+package pipeline
+
+import (
+	"time"
+
+	"github.com/prerun/prerun/pipeline/report"
+)
+
+// Document is the decision as a report. Its facts hold, by check id, what each
+// check put into [Result.Facts], and under "tier", "as_of", "reason" and
+// "model" what the names say.
+func (d *Decision) Document() report.Document {
+	doc := report.Document{
+		Command: "gate", Title: d.Name, Summary: d.Reason, AsOf: d.asOf.Format(time.DateOnly),
+		Verdict: d.Verdict, FailOn: d.failOn, Source: d,
+		Facts:  map[string]any{"tier": d.Tier, "as_of": d.asOf.Format(time.RFC3339), "reason": d.Reason},
+		Waived: make(map[string]report.Waiver),
+		Graphs: d.graphs,
+	}
+	if d.Model != nil {
+		doc.Facts["model"] = map[string]any{"name": d.Model.Name, "root": d.Model.Root, "files": len(d.Model.Files)}
+	}
+	byCheck := make(map[string]any)
+	for _, c := range d.Checks {
+		doc.Checks = append(doc.Checks, report.Check{
+			ID: c.ID, Outcome: c.Outcome.String(), Reason: c.Reason, Required: c.Required,
+			Items: c.Items, Controls: c.Controls,
+		})
+		if c.Facts != nil {
+			byCheck[c.ID] = c.Facts
+		}
+		doc.Intervals = append(doc.Intervals, c.Intervals...)
+	}
+	doc.Facts["figures"] = byCheck
+	for fingerprint, w := range d.waived {
+		doc.Waived[fingerprint] = report.Waiver{
+			ID: w.ID, Owner: w.Owner, Reason: w.Reason, Expires: w.Expires.UTC().Format(time.DateOnly),
+		}
+	}
+	return doc
+}
