@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"strings"
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/internal/digestx"
@@ -203,7 +202,7 @@ func (v Verifier) compare(ctx context.Context, fsys fs.FS, t *tree, r *Result) e
 		signed[name] = true
 	}
 	var known []source
-	var extra []Difference
+	var extra []Resource
 	for _, f := range t.files {
 		switch {
 		case signed[f.name]:
@@ -211,7 +210,7 @@ func (v Verifier) compare(ctx context.Context, fsys fs.FS, t *tree, r *Result) e
 		case want.ShardSize > 0 && f.info.Size() == 0:
 			r.Uncovered = append(r.Uncovered, f.name)
 		default:
-			extra = append(extra, Difference{Change: Extra, Path: f.name})
+			extra = append(extra, Resource{Path: f.name})
 		}
 	}
 	r.Uncovered = append(r.Uncovered, t.uncovered...)
@@ -227,9 +226,8 @@ func (v Verifier) compare(ctx context.Context, fsys fs.FS, t *tree, r *Result) e
 			comparable.Resources = append(comparable.Resources, res)
 		}
 	}
-	differences := append(diff(comparable, got, t.irregular), extra...)
-	slices.SortFunc(differences, func(a, b Difference) int { return strings.Compare(a.Path, b.Path) })
-	return v.conclude(r, differences, bad)
+	got.Resources = append(got.Resources, extra...)
+	return v.conclude(r, diff(comparable, got, t.irregular), bad)
 }
 
 // conclude files what was found and makes the error of it.
