@@ -2,7 +2,9 @@ package pickle
 
 import (
 	"context"
+	"hash/maphash"
 	"io"
+	"slices"
 )
 
 // A Machine scans pickles. The zero value uses the default limits. It is safe
@@ -28,23 +30,192 @@ type Literal struct {
 // bytes is part of the trace; the error is that of ctx or of reading r, and
 // comes with the trace up to there.
 func (c Machine) Scan(ctx context.Context, r io.ReaderAt, size int64) (*Trace, error) {
-	return nil, nil
+	m := &machine{
+		ctx:      ctx,
+		lim:      c.Limits.withDefaults(),
+		t:        &Trace{Size: max(size, 0)},
+		literal:  c.Literal,
+		seed:     maphash.MakeSeed(),
+		registry: make(map[int64]extension),
+		globals:  make(map[string]int),
+		calls:    make(map[uint64]int),
+		builds:   make(map[int]int),
+		nested:   make(map[int64]bool),
+		kinds:    make(map[kindKey]int),
+		exceeded: make(map[string]bool),
+	}
+	m.in = input{r: r, size: m.t.Size, straddled: m.crossed}
+	m.heap.max = m.lim.Values
+	m.file()
+	m.t.Ops = m.ops
+	m.t.Ranges = fill(m.t.Ranges, m.t.Size)
+	if err := ctx.Err(); err != nil {
+		return m.t, err
+	}
+	return m.t, m.in.err
 }
 
-// A Likelihood says how sure [Sniff] is.
-type Likelihood uint8
+// file executes the streams that the file starts with, one behind the other,
+// and those found behind bytes that are none.
+func (m *machine) file() {
+	var legacy legacyTorch
+	for pos, first := int64(0), true; pos < m.in.size && !m.halted && m.in.err == nil; first = false {
+		recovered := false
+		if !first {
+			if len(m.t.Streams) >= m.lim.Streams {
+				m.exceed("Streams")
+				return
+			}
+			start, ok := m.next(pos)
+			if !ok {
+				return
+			}
+			recovered = start != pos
+			pos = start
+		}
+		i := m.play(pos, recovered)
+		s := &m.t.Streams[i]
+		pos = s.End
+		if !s.Complete && m.broken {
+			// Nothing behind the first fault runs as part of this stream, so
+			// another may start there.
+			pos = s.Faults[0].Offset + 1
+			continue
+		}
+		if end, ok := m.storages(&legacy, i); ok {
+			m.claim(pos, end, Data)
+			pos = end
+		}
+	}
+}
 
-// Likelihoods.
-const (
-	Unlikely Likelihood = iota
-	Possible            // starts like one; scan it when the name says pickle
-	Certain             // scan it whatever the name says
-)
+// play executes the stream at start in every reading that its bytes call
+// for, and returns the index of the linear one.
+func (m *machine) play(start int64, recovered bool) int {
+	i := m.read(start, Linear, 0)
+	m.t.Streams[i].Recovered = recovered
+	linear := m.state
+	for _, again := range []struct {
+		reading Reading
+		from    int64
+	}{{CFile, linear.straddle}, {Plain, linear.skipped}} {
+		if again.from >= 0 && !m.halted {
+			m.read(start, again.reading, again.from)
+		}
+	}
+	stack, marks, memo, heap := m.stack, m.marks, m.memo, m.heap // the larger memory
+	m.state = linear
+	m.stack, m.marks, m.memo, m.heap = stack, marks, memo, heap
+	return i
+}
 
-// Sniff says whether content of size bytes that starts with head is a pickle
-// of any protocol, with or without its marker byte. 4 KiB of head are enough.
-func Sniff(head []byte, size int64) Likelihood { return Unlikely }
+// read executes one stream in one reading.
+func (m *machine) read(start int64, reading Reading, replay int64) int {
+	m.begin(start, reading, replay)
+	i := m.stream
+	m.run()
+	m.finish()
+	return i
+}
 
-// Extract decodes a nested payload found in r, to at most max bytes of output
-// at every step.
-func (n Nested) Extract(r io.ReaderAt, max int64) ([]byte, error) { return nil, nil }
+// begin resets the state for a stream at start; slices keep their memory.
+func (m *machine) begin(start int64, reading Reading, replay int64) {
+	old := &m.state
+	old.memo.reset()
+	old.heap.reset()
+	m.state = state{
+		stream: len(m.t.Streams), proto: -1, top: -1, reading: reading, replay: replay,
+		straddle: -1, skipped: -1, began: m.ops, segment: start, inner: old.inner,
+		stack: old.stack[:0], marks: old.marks[:0], memo: old.memo, heap: old.heap,
+	}
+	m.t.Streams = append(m.t.Streams, Stream{Start: start, Reading: reading})
+	m.in.exact = reading == CFile
+	m.in.frame = 0
+	m.in.seek(start)
+}
+
+// finish completes the stream's entry in the trace.
+func (m *machine) finish() {
+	if m.heap.full {
+		m.exceed("Values")
+	}
+	s := &m.t.Streams[m.stream]
+	s.End = m.in.pos()
+	if m.broken {
+		s.End = min(max(m.opAt, s.Start), m.in.size)
+	}
+	s.Protocol = m.top
+	s.Ops = m.ops - m.began
+	for op, seen := range m.seen {
+		if seen {
+			s.Opcodes.Add(Op(op))
+		}
+	}
+	m.claim(m.segment, s.End, Opcodes)
+}
+
+// claim notes what the bytes [start, end) are, in the linear reading.
+func (m *machine) claim(start, end int64, kind RangeKind) {
+	if m.reading == Linear && end > start {
+		m.t.Ranges = append(m.t.Ranges, Range{start, end, kind})
+	}
+}
+
+// next returns the offset of the next stream at or behind pos.
+func (m *machine) next(pos int64) (int64, bool) {
+	end := min(m.in.size, pos+m.lim.Resync)
+	budget := m.lim.Resync * 8
+	var window []byte
+	base := pos
+	for off := pos; off < end; off++ {
+		k := int(off - base)
+		if k+sniffSize > len(window) && base+int64(len(window)) < m.in.size {
+			base, k = off, 0
+			window = m.in.bytes(off, windowSize, &m.scratch)
+		}
+		if k >= len(window) {
+			return 0, false
+		}
+		head := window[k:min(k+sniffSize, len(window))]
+		if !mayStart[head[0]] {
+			continue
+		}
+		p := probe(head, off+int64(len(head)) == m.in.size)
+		m.probed += int64(p.ops)
+		if m.probed > budget {
+			m.opAt = off
+			m.exceed("Resync")
+			return 0, false
+		}
+		if p.likelihood() == Certain || off == pos && p.likelihood() == Possible {
+			return off, true
+		}
+	}
+	return 0, false
+}
+
+// fill sorts ranges and closes the holes between them.
+func fill(ranges []Range, size int64) []Range {
+	slices.SortStableFunc(ranges, func(a, b Range) int { return int(min(max(a.Start-b.Start, -1), 1)) })
+	var out []Range
+	pos := int64(0)
+	for _, r := range ranges {
+		r.Start, r.End = max(r.Start, pos), min(r.End, size)
+		if r.End <= r.Start {
+			continue
+		}
+		if r.Start > pos {
+			out = append(out, Range{pos, r.Start, Junk})
+		}
+		if n := len(out); n > 0 && out[n-1].Kind == r.Kind && out[n-1].End == r.Start && r.Kind == Data {
+			out[n-1].End = r.End
+		} else {
+			out = append(out, r)
+		}
+		pos = r.End
+	}
+	if pos < size {
+		out = append(out, Range{pos, size, Junk})
+	}
+	return out
+}

@@ -1,0 +1,575 @@
+package pickle
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/maphash"
+	"math"
+	"math/big"
+	"strconv"
+	"strings"
+)
+
+// name returns the text of an operand of STACK_GLOBAL, if it is a literal.
+func (m *machine) name(v value) (s string, cut, ok bool) {
+	if v.typ != Str && v.typ != Bytes {
+		return "", false, false
+	}
+	n := int64(v.n)
+	b := m.in.bytes(v.at, min(n, int64(m.lim.Text)), &m.scratch)
+	return v.enc.decode(b), n > int64(m.lim.Text), true
+}
+
+// named interns a global and returns a reference to it.
+func (m *machine) named(g Global) value {
+	key := strings.Join([]string{strconv.Itoa(int(g.How)), g.Module, g.Name, strconv.FormatInt(g.Code, 10)}, "\x00")
+	i, ok := m.globals[key]
+	fresh := m.opAt >= m.replay
+	if !ok {
+		if len(m.t.Globals) >= m.lim.Records {
+			m.exceed("Records")
+			return value{}
+		}
+		i = len(m.t.Globals)
+		m.globals[key] = i
+		g.Offset, g.Stream, g.Op, g.Reading, g.AfterFault = m.opAt, m.stream, m.op, m.reading, m.faulty
+		g.Protocol, g.MinProtocol = m.proto, m.proto
+		m.t.Globals = append(m.t.Globals, g)
+		fresh = true
+	}
+	p := &m.t.Globals[i]
+	if fresh {
+		p.Count++
+	}
+	if !m.faulty {
+		p.AfterFault = false
+	}
+	p.Protocol, p.MinProtocol = max(p.Protocol, m.proto), min(p.MinProtocol, m.proto)
+	v := value{typ: GlobalRef, n: uint32(i)}
+	if o, ok := m.overrides[[2]string{g.Module, g.Name}]; ok && len(m.alts) < m.lim.Values {
+		m.alts = append(m.alts, o)
+		v.at = int64(len(m.alts))
+	}
+	return v
+}
+
+// alternative is what the stream wrote over the object that v refers to.
+func (m *machine) alternative(v value) (value, bool) {
+	if v.typ != GlobalRef || v.at == 0 {
+		return value{}, false
+	}
+	return m.alts[v.at-1], true
+}
+
+// lines reads the two lines of GLOBAL and INST.
+func (m *machine) lines() (g Global, ok bool) {
+	var text [2]string
+	for i := range text {
+		off, n, ok := m.readLine()
+		if !ok {
+			return g, false
+		}
+		b := m.in.bytes(off, min(n, int64(m.lim.Text)), &m.scratch)
+		if n > int64(len(b)) {
+			g.Cut = true
+		} else if !validName(b) {
+			m.fail("%s %q is no name", m.op, clip(b))
+			return g, false
+		}
+		if !ascii(b) {
+			m.diverge(NameEncoding, "%s %q", m.op, clip(b))
+		}
+		text[i] = string(b)
+	}
+	g.Module, g.Name = text[0], text[1]
+	return g, true
+}
+
+func (m *machine) global() {
+	if g, ok := m.lines(); ok {
+		m.push(m.named(g))
+	}
+}
+
+func (m *machine) stackGlobal() {
+	nameOp := m.pop()
+	moduleOp := m.pop()
+	module, cut1, ok1 := m.name(moduleOp)
+	name, cut2, ok2 := m.name(nameOp)
+	if ok1 && ok2 {
+		if moduleOp.typ == Bytes || nameOp.typ == Bytes {
+			m.fault("STACK_GLOBAL of bytes")
+		}
+		m.push(m.named(Global{Module: module, Name: name, Cut: cut1 || cut2}))
+		return
+	}
+	for _, v := range []value{moduleOp, nameOp} {
+		if v.plain() && v.typ != Str || v.typ == Tuple || v.typ == List || v.typ == Dict || v.typ == Set {
+			m.fault("STACK_GLOBAL of a %s", v.typ)
+			break
+		}
+	}
+	// What the loader would find is only known by running it. Where an operand
+	// is an attribute that this stream overwrote, the text is known after all.
+	m1, n1 := module, name
+	rewritten := false
+	if alt, ok := m.alternative(moduleOp); ok {
+		m1, _, ok1 = m.name(alt)
+		rewritten = rewritten || ok1
+	}
+	if alt, ok := m.alternative(nameOp); ok {
+		n1, _, ok2 = m.name(alt)
+		rewritten = rewritten || ok2
+	}
+	ref := m.named(Global{
+		How: Computed, Module: module, Name: name,
+		Operands: []Value{m.materialise(moduleOp), m.materialise(nameOp)},
+	})
+	if rewritten && ok1 && ok2 {
+		ref = m.named(Global{How: Rewritten, Module: m1, Name: n1})
+	}
+	m.push(ref)
+}
+
+func (m *machine) extension(code int64) {
+	x := m.registry[code]
+	m.push(m.named(Global{How: Extension, Module: x.module, Name: x.name, Code: code}))
+}
+
+// register notes what a call or a write puts into copyreg's registry.
+func (m *machine) register(module, name, code value) {
+	mod, _, ok1 := m.name(module)
+	nam, _, ok2 := m.name(name)
+	if code.typ == Int && code.n == 0 && ok1 && ok2 {
+		m.registry[code.at] = extension{mod, nam}
+	}
+}
+
+func (m *machine) inst() {
+	g, ok := m.lines()
+	if !ok {
+		return
+	}
+	ref := m.named(g)
+	args := m.tuple(m.popMark())
+	m.push(m.call(ref, "", args))
+}
+
+// construct is REDUCE, NEWOBJ, NEWOBJ_EX and OBJ.
+func (m *machine) construct() {
+	var callee, args value
+	switch m.op {
+	case OpObj:
+		items := m.popMark()
+		if len(items) == 0 {
+			m.fault("stack underflow")
+			items = []value{{}}
+		}
+		callee, args = items[0], m.tuple(items[1:])
+	case OpNewobjEx:
+		kwargs := m.pop()
+		positional := m.pop()
+		callee = m.pop()
+		m.arguments(positional, Tuple)
+		m.arguments(kwargs, Dict)
+		args = m.tuple([]value{positional, kwargs})
+	default:
+		args = m.pop()
+		callee = m.pop()
+		m.arguments(args, Tuple)
+	}
+	if callee.plain() || m.heapHolds(callee) || callee.typ == Dict {
+		m.fault("%s calls a %s", m.op, callee.typ)
+	}
+	m.push(m.call(callee, "", args))
+}
+
+// arguments checks what is handed to a call: C wants a tuple, Python takes
+// whatever it can iterate over.
+func (m *machine) arguments(v value, want Type) {
+	switch v.typ {
+	case want, Unknown, Object, GlobalRef, Persistent, OutOfBand:
+	case None, Bool, Int, Float:
+		m.fault("%s with a %s for arguments", m.op, v.typ)
+	default:
+		m.diverge(ArgumentType, "%s with a %s for arguments", m.op, v.typ)
+	}
+}
+
+func (m *machine) build() {
+	args := m.pop()
+	target := m.peek()
+	switch target.typ {
+	case GlobalRef:
+		m.write(target, []value{args})
+	case Object, Unknown, Persistent, OutOfBand:
+		m.method(target, "__setstate__", args)
+		if target.typ == Object && target.n != 0 {
+			g := &m.t.Globals[target.n-1]
+			if g.Name == "NumpyArrayWrapper" && strings.HasPrefix(g.Module, "joblib.") {
+				m.array(args)
+			}
+		}
+	default:
+		m.fault("BUILD on a %s", target.typ)
+	}
+}
+
+// write records a change to a live object.
+func (m *machine) write(target value, items []value) {
+	g := &m.t.Globals[target.n]
+	path := g.Module + "." + g.Name
+	w := Write{
+		Offset: m.opAt, Stream: m.stream, Op: m.op, Global: int(target.n),
+		Reading: m.reading, AfterFault: m.faulty,
+	}
+	set := func(k, v value) {
+		key, _, ok := m.name(k)
+		if ok {
+			if len(w.Keys) < 64 {
+				w.Keys = append(w.Keys, key)
+			}
+			kept := value{}
+			if v.typ == Str || v.typ == GlobalRef {
+				kept = v
+			}
+			if m.overrides == nil {
+				m.overrides = make(map[[2]string]value)
+			}
+			if len(m.overrides) < m.lim.Records {
+				m.overrides[[2]string{path, key}] = kept
+				if g.Name == "__dict__" || g.Name == "__builtins__" {
+					m.overrides[[2]string{g.Module, key}] = kept
+				}
+			}
+		}
+		if k.typ == Int && (g.Name == "_inverted_registry") && v.typ == Tuple {
+			module, _ := m.heap.at(v, 0)
+			name, _ := m.heap.at(v, 1)
+			m.register(module, name, k)
+		}
+	}
+	switch m.op {
+	case OpBuild:
+		states := []value{items[0]}
+		if items[0].typ == Tuple && m.heap.len(items[0]) == 2 { // attributes, slots
+			states = states[:0]
+			m.heap.each(items[0], func(v value) bool { states = append(states, v); return true })
+		}
+		for _, s := range states {
+			if s.typ == Dict {
+				m.eachPair(s, set)
+			}
+		}
+		w.Value = m.materialise(items[0])
+	case OpSetitem, OpSetitems:
+		for i := 0; i+1 < len(items); i += 2 {
+			set(items[i], items[i+1])
+		}
+		w.Value = m.materialise(m.tuple(items))
+	default:
+		w.Value = m.materialise(m.tuple(items))
+	}
+	if m.opAt < m.replay {
+		return
+	}
+	if len(m.t.Writes) >= m.lim.Records {
+		m.exceed("Records")
+		return
+	}
+	m.t.Writes = append(m.t.Writes, w)
+}
+
+func (m *machine) eachPair(d value, f func(k, v value)) {
+	var key value
+	odd := false
+	m.heap.each(d, func(v value) bool {
+		if odd = !odd; odd {
+			key = v
+		} else {
+			f(key, v)
+		}
+		return true
+	})
+}
+
+// buildsKept is how many states of one class are kept apart.
+const buildsKept = 16
+
+// method records the call of a method of an instance.
+func (m *machine) method(target value, method string, args value) {
+	if method != "__setstate__" {
+		args = value{} // the items stand in the trace where they are made
+	}
+	m.call(target, method, args)
+}
+
+// call records a call and returns its result.
+func (m *machine) call(callee value, method string, args value) value {
+	class := -1 // the global called, or the class of the object
+	via := -1
+	switch callee.typ {
+	case GlobalRef:
+		class = int(callee.n)
+	case Object:
+		via = int(callee.at)
+		if method != "" {
+			class = int(callee.n) - 1
+		}
+	}
+	result := value{typ: Object, at: -1}
+	if class >= 0 {
+		result.n = uint32(class + 1)
+		m.effects(class, args, &result)
+	}
+	fresh := m.opAt >= m.replay
+	if fresh && class >= 0 {
+		m.t.Globals[class].Calls++
+	}
+	if alt, ok := m.alternative(callee); ok && alt.typ == GlobalRef && fresh {
+		m.t.Globals[alt.n].Calls++
+	}
+
+	h := m.hash(callee, method, class, args)
+	i, known := m.calls[h]
+	if !known && method == "__setstate__" && class >= 0 && fresh {
+		if m.builds[class]++; m.builds[class] > buildsKept {
+			args = value{} // one entry for all further states of the class
+			h = m.hash(callee, method, class, args)
+			i, known = m.calls[h]
+			m.t.Globals[class].Unseen++
+		}
+	}
+	if known {
+		c := &m.t.Calls[i]
+		if fresh {
+			c.Count++
+		}
+		c.AfterFault = c.AfterFault && m.faulty
+		result.at = int64(i)
+		return result
+	}
+	if len(m.t.Calls) >= m.lim.Records {
+		if class >= 0 {
+			m.t.Globals[class].Unseen++
+		} else {
+			m.exceed("Records")
+		}
+		return result
+	}
+	i = len(m.t.Calls)
+	m.calls[h] = i
+	m.t.Calls = append(m.t.Calls, Call{
+		Offset: m.opAt, Stream: m.stream, Op: m.op, Callee: m.materialise(callee), Method: method,
+		Global: class, Via: via, Args: m.materialise(args), Count: 1,
+		Reading: m.reading, AfterFault: m.faulty,
+	})
+	result.at = int64(i)
+	return result
+}
+
+// effects follows the few calls whose result the machine must know.
+func (m *machine) effects(class int, args value, result *value) {
+	g := &m.t.Globals[class]
+	if g.Module != "copyreg" && g.Module != "copy_reg" || args.typ != Tuple {
+		return
+	}
+	switch g.Name {
+	case "add_extension":
+		module, _ := m.heap.at(args, 0)
+		name, _ := m.heap.at(args, 1)
+		code, _ := m.heap.at(args, 2)
+		m.register(module, name, code)
+	case "_reconstructor", "__newobj__", "__newobj_ex__":
+		if c, ok := m.heap.at(args, 0); ok && c.typ == GlobalRef {
+			result.n = c.n + 1 // an instance of that class
+		}
+	}
+}
+
+// walkItems and walkDepth bound what is hashed and kept of arguments.
+const (
+	walkItems = 512
+	walkDepth = 6
+)
+
+// hash identifies a call up to the numbers in its arguments.
+func (m *machine) hash(callee value, method string, class int, args value) uint64 {
+	var h maphash.Hash
+	h.SetSeed(m.seed)
+	h.WriteByte(byte(m.op))
+	h.WriteString(method)
+	m.number(&h, int64(class))
+	room := walkItems
+	if method == "" || class < 0 {
+		m.hashValue(&h, callee, 0, &room)
+	}
+	m.hashValue(&h, args, 0, &room)
+	return h.Sum64()
+}
+
+func (m *machine) number(h *maphash.Hash, n int64) {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], uint64(n))
+	h.Write(b[:])
+}
+
+func (m *machine) hashValue(h *maphash.Hash, v value, depth int, room *int) {
+	h.WriteByte(byte(v.typ))
+	if *room--; *room < 0 || depth > walkDepth {
+		return
+	}
+	switch v.typ {
+	case Str, Bytes:
+		m.number(h, int64(v.n))
+		if int64(v.n) > int64(m.lim.Text) {
+			m.number(h, v.at) // what cannot be compared is the same where it stands
+			return
+		}
+		h.Write(m.in.bytes(v.at, int64(v.n), &m.scratch))
+		h.WriteByte(byte(v.enc))
+	case GlobalRef:
+		m.number(h, int64(v.n))
+	case Object:
+		m.number(h, v.at)
+		m.number(h, int64(v.n))
+	case Tuple, List, Dict, Set, Persistent:
+		m.number(h, m.heap.len(v))
+		m.heap.each(v, func(item value) bool {
+			m.hashValue(h, item, depth+1, room)
+			return *room >= 0
+		})
+	}
+}
+
+// materialise turns an abstract value into one that outlives the machine.
+func (m *machine) materialise(v value) Value {
+	room := walkItems
+	return m.keep(v, 0, &room)
+}
+
+func (m *machine) keep(v value, depth int, room *int) Value {
+	out := Value{Type: v.typ}
+	*room--
+	switch v.typ {
+	case Bool:
+		out.Int = v.at
+	case Int:
+		if v.n == 0 {
+			out.Int = v.at
+			break
+		}
+		out.Offset, out.Len = v.at, int64(v.n-1)
+		out.Text = m.bigInt(v)
+	case Float:
+		out.Text = strconv.FormatFloat(math.Float64frombits(uint64(v.at)), 'g', -1, 64)
+	case Str, Bytes:
+		out.Offset, out.Len = v.at, int64(v.n)
+		n := min(int64(v.n), int64(m.lim.Text))
+		if m.texts+n > m.lim.Texts {
+			m.exceed("Texts")
+			n = min(n, 32)
+		}
+		m.texts += n
+		out.Text = v.enc.decode(m.in.bytes(v.at, n, &m.scratch))
+		if n == out.Len {
+			out.Len = int64(len(out.Text)) // decoded, nothing cut
+		}
+	case GlobalRef:
+		g := &m.t.Globals[v.n]
+		out.Int, out.Text = int64(v.n), g.Module+"."+g.Name
+		if g.How == Computed {
+			out.Text = "computed global"
+		}
+	case Object:
+		out.Int = v.at
+		out.Text = "unknown"
+		if v.n != 0 {
+			g := &m.t.Globals[v.n-1]
+			out.Text = g.Module + "." + g.Name
+		}
+	case Tuple, List, Dict, Set, Persistent:
+		out.Len = m.heap.len(v)
+		if v.typ == Dict {
+			out.Len /= 2
+		}
+		if depth >= walkDepth {
+			break
+		}
+		m.heap.each(v, func(item value) bool {
+			if *room <= 0 {
+				return false
+			}
+			out.Items = append(out.Items, m.keep(item, depth+1, room))
+			return true
+		})
+		if v.typ == Dict && len(out.Items)%2 != 0 {
+			out.Items = out.Items[:len(out.Items)-1]
+		}
+	}
+	return out
+}
+
+// bigInt is an integer of more than 64 bits: as written in a line, else in
+// hexadecimal.
+func (m *machine) bigInt(v value) string {
+	const most = 128
+	n := int64(v.n - 1)
+	b := m.in.bytes(v.at, min(n, most), &m.scratch)
+	if v.enc == eight {
+		return string(b)
+	}
+	if n > most {
+		return "integer of " + strconv.FormatInt(n, 10) + " bytes"
+	}
+	be := make([]byte, len(b))
+	for i, c := range b {
+		be[len(b)-1-i] = c
+	}
+	x := new(big.Int).SetBytes(be)
+	if len(be) > 0 && be[0] >= 0x80 {
+		x.Sub(x, new(big.Int).Lsh(big.NewInt(1), uint(8*len(be))))
+	}
+	return fmt.Sprintf("%#x", x)
+}
+
+func (m *machine) persidLine() {
+	off, n, ok := m.readLine()
+	if !ok {
+		return
+	}
+	if !ascii(m.in.bytes(off, min(n, sniffSize), &m.scratch)) {
+		m.fault("PERSID that is not ASCII")
+	}
+	v := value{typ: Str, enc: eight, at: off, n: saturate(uint64(n))}
+	if n >= 6 {
+		m.inspect(Str, eight, off, uint64(n))
+	}
+	m.persistent(v)
+}
+
+func (m *machine) persistent(id value) {
+	p := m.heap.container(Persistent)
+	m.heap.add(p, id)
+	m.push(p)
+	if m.opAt < m.replay {
+		return
+	}
+	if len(m.t.PersistentIDs) >= m.lim.Records {
+		m.exceed("Records")
+		return
+	}
+	m.t.PersistentIDs = append(m.t.PersistentIDs, PersistentID{m.opAt, m.stream, m.materialise(id)})
+}
+
+func (m *machine) buffer() {
+	m.push(value{typ: OutOfBand})
+	if m.opAt < m.replay {
+		return
+	}
+	if len(m.t.Buffers) >= m.lim.Records {
+		m.exceed("Records")
+		return
+	}
+	m.t.Buffers = append(m.t.Buffers, Buffer{m.opAt, m.stream})
+}

@@ -1,0 +1,247 @@
+package pickle
+
+import (
+	"math"
+)
+
+// headSize is how much of a literal a [Machine.Literal] function sees,
+// sniffSize how much of it nested pickles are looked for in.
+const (
+	headSize  = 64 << 10
+	sniffSize = 4 << 10
+)
+
+func saturate(n uint64) uint32 {
+	if n >= noNode {
+		return noNode
+	}
+	return uint32(n)
+}
+
+// text pushes a counted string or bytes object of n bytes.
+func (m *machine) text(t Type, e encoding, n uint64) {
+	off, ok := m.in.payload(n, t == Bytes)
+	if !ok {
+		n = uint64(max(m.in.size-off, 0))
+		m.inspect(t, e, off, n)
+		m.push(value{typ: t, enc: e, at: off, n: saturate(n)})
+		m.short()
+		return
+	}
+	m.push(value{typ: t, enc: e, at: off, n: saturate(n)})
+	if n >= 6 {
+		m.inspect(t, e, off, n)
+	}
+}
+
+// textLine pushes a STRING or UNICODE.
+func (m *machine) textLine() {
+	off, n, ok := m.readLine()
+	if !ok {
+		return
+	}
+	v := value{typ: Str, enc: escaped, at: off, n: saturate(uint64(n))}
+	if m.op == OpString {
+		v.enc = quoted
+		line := m.in.bytes(off, n, &m.scratch)
+		if n > headSize { // the quotes alone
+			line = m.in.bytes(off, 1, &m.scratch)
+			last := m.in.bytes(off+n-1, 1, new([]byte))
+			if len(line) == 1 && len(last) == 1 && line[0] == last[0] && (line[0] == '\'' || line[0] == '"') {
+				v.at, v.n = off+1, saturate(uint64(n-2))
+			} else {
+				m.fault("STRING without quotes")
+			}
+		} else if inside, ok := dequote(line); ok {
+			v.n = saturate(uint64(len(inside)))
+			v.at++
+			if !ascii(inside) || !ascii(unescape(inside)) {
+				m.diverge(StringEncoding, "non-ASCII bytes in a STRING")
+			}
+		} else {
+			m.fault("STRING without quotes")
+		}
+	}
+	m.push(v)
+	if v.n >= 6 {
+		m.inspect(Str, v.enc, v.at, uint64(v.n))
+	}
+}
+
+// inspect looks at a literal's bytes: whoever watches is called, and what
+// looks like a pickle inside is noted.
+func (m *machine) inspect(t Type, e encoding, off int64, n uint64) {
+	if m.opAt < m.replay || n < 6 {
+		return
+	}
+	size := int64(min(n, math.MaxInt64))
+	want := int64(sniffSize)
+	if m.literal != nil && n >= 8 {
+		want = headSize
+	}
+	head := m.in.bytes(off, min(size, want), &m.scratch)
+	if len(head) < 6 {
+		return
+	}
+	if e == eight && !ascii(head) {
+		m.diverge(StringEncoding, "non-ASCII bytes in a %s", m.op)
+	}
+	if m.literal != nil && n >= 8 {
+		m.literal(Literal{off, size, m.op, t, head})
+	}
+	if !nestedStart[head[0]] {
+		return
+	}
+	encodings, ok := nestedIn(head[:min(len(head), sniffSize)], size, e)
+	if !ok || m.nested[off] {
+		return
+	}
+	if len(m.t.Nested) >= m.lim.Records {
+		m.exceed("Records")
+		return
+	}
+	m.nested[off] = true
+	m.t.Nested = append(m.t.Nested, Nested{off, size, m.stream, m.op, encodings})
+}
+
+// readLine takes the line that is an opcode's argument. At the end of the file
+// C and pickletools stop; Python's pickle cuts the last byte off and runs on.
+func (m *machine) readLine() (off, n int64, ok bool) {
+	off, n, cut := m.in.line()
+	if !cut {
+		return off, n, true
+	}
+	if n == 0 {
+		m.short()
+		return 0, 0, false
+	}
+	m.diverge(UnterminatedLine, "the file ends in the argument of %s", m.op)
+	return off, n - 1, true
+}
+
+// lineBytes is the argument line of m.op, at most max bytes of it.
+func (m *machine) lineBytes(max int64) (b []byte, cut, ok bool) {
+	off, n, ok := m.readLine()
+	if !ok {
+		return nil, false, false
+	}
+	return m.in.bytes(off, min(n, max), &m.scratch), n > max, true
+}
+
+// maxNumber is more digits than CPython converts by default (4300).
+const maxNumber = 8192
+
+func (m *machine) textInt() {
+	off, n, ok := m.readLine()
+	if !ok {
+		return
+	}
+	line := m.in.bytes(off, min(n, maxNumber), &m.scratch)
+	if m.op == OpInt {
+		switch string(line) {
+		case "00", "01":
+			m.push(value{typ: Bool, at: int64(line[1] - '0')})
+			return
+		case "+0", "+1", "-0", " 0", " 1":
+			m.diverge(IntegerLiteral, "INT %q is a bool for C only", line)
+		}
+	} else if len(line) > 0 && line[len(line)-1] == 'L' {
+		line = line[:len(line)-1]
+	}
+	num := parseInt(line, true)
+	switch {
+	case n > maxNumber:
+		m.push(value{typ: Int, at: off, n: saturate(uint64(n) + 1)})
+		return
+	case !num.ok:
+		m.fault("%s %q is no number", m.op, clip(line))
+		m.push(value{typ: Int})
+		return
+	case num.differ:
+		m.diverge(IntegerLiteral, "%s %q", m.op, clip(line))
+	}
+	if num.text != "" {
+		m.push(value{typ: Int, at: off, n: saturate(uint64(len(line)) + 1), enc: eight})
+		return
+	}
+	m.push(value{typ: Int, at: num.value})
+}
+
+func clip(b []byte) []byte { return b[:min(len(b), 64)] }
+
+func (m *machine) textFloat() {
+	line, cut, ok := m.lineBytes(maxNumber)
+	if !ok {
+		return
+	}
+	if cut || !validFloat(line) {
+		m.fault("FLOAT %q is no number", clip(line))
+	}
+	m.push(value{typ: Float, at: int64(math.Float64bits(math.NaN()))})
+}
+
+// long pushes a LONG1 or LONG4: two's complement.
+func (m *machine) long(n uint64) {
+	off, ok := m.in.payload(n, false)
+	if !ok {
+		m.short()
+		return
+	}
+	if n > 8 {
+		m.push(value{typ: Int, at: off, n: saturate(n + 1)})
+		return
+	}
+	var x uint64
+	b := m.in.bytes(off, int64(n), &m.scratch)
+	for i, c := range b {
+		x |= uint64(c) << (8 * i)
+	}
+	if len(b) > 0 && len(b) < 8 && b[len(b)-1] >= 0x80 {
+		x |= math.MaxUint64 << (8 * len(b))
+	}
+	m.push(value{typ: Int, at: int64(x)})
+}
+
+// textKey is GET and PUT: the key is decimal.
+func (m *machine) textKey() {
+	line, cut, ok := m.lineBytes(maxNumber)
+	if !ok {
+		return
+	}
+	op := m.op
+	num := parseInt(line, false)
+	if cut || !num.ok {
+		m.fault("%s %q is no memo key", op, clip(line))
+		if op == OpGet {
+			m.push(value{})
+		}
+		return
+	}
+	if num.text != "" {
+		m.diverge(MemoKey, "%s %q", op, clip(line))
+		if op == OpGet {
+			v, ok := m.memo.getOdd(num.text)
+			if !ok {
+				m.fault("memo key %q is not set", clip(line))
+			}
+			m.push(v)
+			return
+		}
+		again, full := m.memo.putOdd(num.text, m.peek(), m.lim.Memo)
+		if again {
+			m.diverge(MemoRedefined, "memo key %q is set again", clip(line))
+		}
+		if full {
+			m.exceed("Memo")
+		}
+		return
+	}
+	if op == OpGet {
+		m.get(num.value)
+		return
+	}
+	if num.value < 0 {
+		m.fault("PUT %d: negative", num.value)
+	}
+	m.put(num.value, m.peek())
+}

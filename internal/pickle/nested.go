@@ -1,0 +1,241 @@
+package pickle
+
+import (
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/prerun/prerun/internal/limits"
+)
+
+// maxEncodings is how many encodings may lie around a nested pickle.
+const maxEncodings = 4
+
+// nestedStart are the first bytes of literals worth a closer look: opcodes
+// that can start a stream, and the encodings' alphabets and magic numbers.
+var nestedStart = func() [256]bool {
+	set := mayStart
+	for c := range 256 {
+		if alphabet(byte(c)) {
+			set[c] = true
+		}
+	}
+	set[0x78], set[0x1f], set[0xc2] = true, true, true
+	return set
+}()
+
+func alphabet(c byte) bool {
+	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c == '+' || c == '/' || c == '-' || c == '_'
+}
+
+// nestedIn reports whether a literal of size bytes that starts with head holds
+// a pickle that names something, and in which encodings, outermost first.
+func nestedIn(head []byte, size int64, e encoding) ([]string, bool) {
+	if e == quoted {
+		head = unescape(head)
+	}
+	return unwrap(head, int64(len(head)) >= size, nil)
+}
+
+func unwrap(head []byte, whole bool, around []string) ([]string, bool) {
+	if len(head) < 6 {
+		return nil, false
+	}
+	if mayStart[head[0]] {
+		if p := probe(head, whole); p.globals > 0 && p.likelihood() == Certain || p.proto && p.ranOut && p.ops >= 4 {
+			return around, true
+		}
+	}
+	if len(around) >= maxEncodings {
+		return nil, false
+	}
+	for _, step := range [...]struct {
+		name   string
+		decode func([]byte) []byte
+	}{
+		{"zlib", inflateHead}, {"gzip", gunzipHead}, {"hex", unhexHead}, {"base64", unbase64Head}, {"latin1", unlatinHead},
+	} {
+		if inner := step.decode(head); len(inner) >= 6 {
+			if all, ok := unwrap(inner, whole, append(around[:len(around):len(around)], step.name)); ok {
+				return all, true
+			}
+		}
+	}
+	return nil, false
+}
+
+func inflateHead(b []byte) []byte {
+	if b[0]&0x0f != 8 || (uint(b[0])<<8|uint(b[1]))%31 != 0 {
+		return nil
+	}
+	r, err := zlib.NewReader(bytes.NewReader(b))
+	if err != nil {
+		return nil
+	}
+	return readHead(r)
+}
+
+func gunzipHead(b []byte) []byte {
+	if b[0] != 0x1f || b[1] != 0x8b || b[2] != 8 {
+		return nil
+	}
+	r, err := gzip.NewReader(bytes.NewReader(b))
+	if err != nil {
+		return nil
+	}
+	return readHead(r)
+}
+
+// readHead returns what comes before an error: the head itself is cut.
+func readHead(r io.Reader) []byte {
+	out := make([]byte, sniffSize)
+	n, _ := io.ReadFull(r, out)
+	return out[:n]
+}
+
+func unhexHead(b []byte) []byte {
+	n := 0
+	for n < len(b) && hexDigit(b[n]) {
+		n++
+	}
+	if n < 12 || n < len(b) && !space(b[n]) {
+		return nil
+	}
+	out := make([]byte, n/2)
+	if _, err := hex.Decode(out, b[:n&^1]); err != nil {
+		return nil
+	}
+	return out
+}
+
+func unbase64Head(b []byte) []byte {
+	clean := make([]byte, 0, min(len(b), sniffSize))
+	for _, c := range b {
+		switch {
+		case alphabet(c):
+			if c == '-' {
+				c = '+'
+			} else if c == '_' {
+				c = '/'
+			}
+			clean = append(clean, c)
+		case space(c), c == '=':
+		default:
+			return nil
+		}
+	}
+	if len(clean) < 8 || len(clean)%4 == 1 && len(b) < sniffSize {
+		return nil
+	}
+	clean = clean[:len(clean)-len(clean)%4+tail(len(clean)%4)]
+	out := make([]byte, base64.RawStdEncoding.DecodedLen(len(clean)))
+	n, err := base64.RawStdEncoding.Decode(out, clean)
+	if err != nil {
+		return nil
+	}
+	return out[:n]
+}
+
+// tail is how many characters of an incomplete group can be decoded.
+func tail(n int) int {
+	if n == 1 {
+		return 0
+	}
+	return n
+}
+
+// unlatinHead undoes what str(bytes, "latin-1") does to a pickle.
+func unlatinHead(b []byte) []byte {
+	if b[0] != 0xc2 {
+		return nil
+	}
+	return unlatin(b)
+}
+
+func unlatin(b []byte) []byte {
+	out := make([]byte, 0, len(b))
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case c < 0x80:
+			out = append(out, c)
+		case c&^1 == 0xc2 && i+1 < len(b) && b[i+1]&0xc0 == 0x80:
+			out = append(out, c<<6|b[i+1]&0x3f)
+			i++
+		default:
+			return out
+		}
+	}
+	return out
+}
+
+func space(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }
+
+// ErrPayload is wrapped by errors of [Nested.Extract] about the payload itself.
+var ErrPayload = errors.New("nested payload cannot be decoded")
+
+// Extract decodes a nested payload found in r, to at most limit bytes at every
+// step; more is an error. A payload that breaks off yields what came before
+// together with an error.
+func (n Nested) Extract(r io.ReaderAt, limit int64) ([]byte, error) {
+	b, err := limits.ReadAll(io.NewSectionReader(r, n.Offset, n.Length), limit)
+	if err != nil {
+		return nil, fmt.Errorf("literal at offset %d: %w", n.Offset, err)
+	}
+	switch n.Op {
+	case OpString:
+		b = unescape(b)
+	case OpUnicode:
+		b = []byte(unescapeUnicode(b))
+	}
+	for _, name := range n.Encodings {
+		var in io.Reader
+		switch name {
+		case "zlib":
+			in, err = zlib.NewReader(bytes.NewReader(b))
+		case "gzip":
+			in, err = gzip.NewReader(bytes.NewReader(b))
+		case "hex":
+			in = hex.NewDecoder(bytes.NewReader(b))
+		case "base64":
+			in = bytes.NewReader(unbase64All(b))
+		case "latin1":
+			in = bytes.NewReader(unlatin(b))
+		default:
+			err = errors.New("unknown encoding")
+		}
+		if err == nil {
+			b, err = io.ReadAll(io.LimitReader(in, limit+1))
+			if int64(len(b)) > limit {
+				return nil, fmt.Errorf("literal at offset %d: %s: %w", n.Offset, name, &limits.Error{Unit: "bytes", Max: limit})
+			}
+		}
+		if err != nil {
+			return b, fmt.Errorf("literal at offset %d: %s: %w: %w", n.Offset, name, ErrPayload, err)
+		}
+	}
+	return b, nil
+}
+
+func unbase64All(b []byte) []byte {
+	clean := make([]byte, 0, len(b))
+	for _, c := range b {
+		switch {
+		case c == '-':
+			c = '+'
+		case c == '_':
+			c = '/'
+		case !alphabet(c) && c != '+' && c != '/':
+			continue
+		}
+		clean = append(clean, c)
+	}
+	clean = clean[:len(clean)-len(clean)%4+tail(len(clean)%4)]
+	out := make([]byte, base64.RawStdEncoding.DecodedLen(len(clean)))
+	n, _ := base64.RawStdEncoding.Decode(out, clean) // the alphabet is clean
+	return out[:n]
+}
