@@ -70,12 +70,14 @@ func listTree(ctx context.Context, fsys fs.FS, ignore ignoreList, links links) (
 // fileTree is the tree of a single-file model.
 func fileTree(fsys fs.FS, name string, links links) (*tree, error) {
 	t := &tree{irregular: make(map[string]oddity)}
-	real, info, err := resolve(fsys, name)
-	switch {
-	case errors.Is(err, errLink), err == nil && real != name:
-		t.addLink(fsys, name, links)
-	case err != nil:
+	info, err := fs.Lstat(fsys, name)
+	if err != nil {
 		return nil, err
+	}
+	real, _, err := resolve(fsys, name)
+	switch {
+	case err != nil || real != name: // name is a link, or leads through one
+		t.addLink(fsys, name, links)
 	case info.IsDir():
 		t.irregular[name] = folder
 	case !info.Mode().IsRegular():
