@@ -1,0 +1,155 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// Limits bound the work for one file and everything nested in it. A zero field
+// means its default.
+type Limits struct {
+	Bytes    int64         // read or decoded, counted at each level of nesting; 0 means 64 GiB
+	Entries  int64         // of containers, files or not; 0 means 200 000
+	Depth    int64         // levels of nesting; 0 means 8
+	Opcodes  int64         // of pickles; 0 means 100 million
+	Memory   int64         // bytes of decoded data held at once; 0 means 64 MiB
+	Findings int64         // recorded; 0 means 1000. Further ones still count for the verdict
+	Time     time.Duration // wall time without hashing; 0 means 5 minutes
+}
+
+func (l Limits) withDefaults() Limits {
+	for _, f := range []struct {
+		field *int64
+		def   int64
+	}{
+		{&l.Bytes, 64 << 30},
+		{&l.Entries, 200_000},
+		{&l.Depth, 8},
+		{&l.Opcodes, 100_000_000},
+		{&l.Memory, 64 << 20},
+		{&l.Findings, 1000},
+	} {
+		if *f.field <= 0 {
+			*f.field = f.def
+		}
+	}
+	if l.Time <= 0 {
+		l.Time = 5 * time.Minute
+	}
+	return l
+}
+
+// A Resource is one of the things that [Limits] bound.
+type Resource uint8
+
+// Resources.
+const (
+	Bytes Resource = iota
+	Entries
+	Depth
+	Opcodes
+	Memory
+	Time
+	resourceCount
+)
+
+var resourceNames = [resourceCount]string{
+	"bytes read or decoded", "entries", "levels of nesting", "pickle opcodes", "bytes held in memory", "wall time",
+}
+
+func (r Resource) String() string {
+	if r < resourceCount {
+		return resourceNames[r]
+	}
+	return "unknown resource"
+}
+
+// ErrBudget is wrapped by every [BudgetError].
+var ErrBudget = errors.New("budget spent")
+
+// A BudgetError says which budget was spent. What was not looked at because of
+// it is a gap.
+type BudgetError struct {
+	Resource Resource
+	Limit    int64 // nanoseconds for Time
+}
+
+func (e *BudgetError) Error() string {
+	if e.Resource == Time {
+		return fmt.Sprintf("the limit of %s of wall time is spent", time.Duration(e.Limit))
+	}
+	return fmt.Sprintf("the limit of %d %s is spent", e.Limit, e.Resource)
+}
+
+func (e *BudgetError) Unwrap() error { return ErrBudget }
+
+// A run is the state that one file and everything inside it share.
+type run struct {
+	lim     Limits
+	formats []entry
+	used    [resourceCount]atomic.Int64 // atomic for formats that read in parallel
+	spent   [resourceCount]atomic.Bool  // somebody was refused
+	done    <-chan struct{}
+	kept    int64 // findings recorded
+	dropped bool  // a finding was not recorded
+	tries   int   // of something hidden
+}
+
+// newRun starts the clock of one file. The caller must call cancel.
+func newRun(ctx context.Context, lim Limits, formats []entry) (*run, context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, lim.Time)
+	return &run{lim: lim, formats: formats, done: ctx.Done()}, ctx, cancel
+}
+
+func (r *run) limit(res Resource) int64 {
+	switch res {
+	case Bytes:
+		return r.lim.Bytes
+	case Entries:
+		return r.lim.Entries
+	case Depth:
+		return r.lim.Depth
+	case Opcodes:
+		return r.lim.Opcodes
+	case Memory:
+		return r.lim.Memory
+	case Time:
+		return int64(r.lim.Time)
+	}
+	return 0
+}
+
+func (r *run) exhausted(res Resource) error {
+	if res < resourceCount {
+		r.spent[res].Store(true)
+	}
+	return &BudgetError{res, r.limit(res)}
+}
+
+func (r *run) spend(res Resource, n int64) error {
+	select {
+	case <-r.done:
+		return r.exhausted(Time)
+	default:
+	}
+	if res >= resourceCount || n < 0 {
+		return r.exhausted(res)
+	}
+	if used := r.used[res].Add(n); used > r.limit(res) || used < 0 {
+		r.used[res].Add(-n)
+		return r.exhausted(res)
+	}
+	return nil
+}
+
+func (r *run) release(res Resource, n int64) { r.used[res].Add(-n) }
+
+func (r *run) left(res Resource) int64 {
+	if res >= resourceCount {
+		return 0
+	}
+	return max(r.limit(res)-r.used[res].Load(), 0)
+}

@@ -1,0 +1,16 @@
+package scan
+
+import "slices"
+
+// Builtin lists the formats of this package, in the order in which they run. A
+// caller may add to the list, replace or remove from it.
+func Builtin() []Format {
+	return slices.Concat(
+		[]Format{
+			pickleFormat{}, zipFormat{}, tarFormat{}, safetensorsFormat{}, npyFormat{}, onnxFormat{},
+			textFormat{}, configFormat{}, pythonFormat{},
+		},
+		compressedFormats(),
+		[]Format{opaqueFormat{}},
+	)
+}

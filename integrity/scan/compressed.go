@@ -1,0 +1,247 @@
+package scan
+
+import (
+	"bufio"
+	"compress/bzip2"
+	"compress/gzip"
+	"compress/zlib"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/prerun/prerun"
+)
+
+// A compressedFormat is a file that is one compressed stream, as joblib and
+// tar write it. The decoded content is handed to the engine under the file's
+// name without the ending.
+type compressedFormat struct {
+	id    string
+	exts  []string
+	match func(Probe) Match
+
+	// open decodes from the start of r; used tells after the end of the stream
+	// how much of r belonged to it, -1 when that is not known.
+	open func(r *countReader) (stream io.Reader, used func() int64, err error)
+}
+
+var ruleCompressedTrailing = prerun.Rule{
+	ID: "scan.compressed.trailing-data", Title: "data after a compressed stream", Severity: prerun.Low,
+	Help: "Bytes follow the end of the compressed stream. Decoders ignore them or fail; they were searched for executables and hidden content.",
+	Refs: []prerun.Reference{refAmbiguous},
+}
+
+func (f compressedFormat) Info() Info {
+	return Info{ID: f.id, Extensions: f.exts, Rules: []prerun.Rule{ruleBomb, ruleCompressedTrailing}}
+}
+
+func (f compressedFormat) Match(p Probe) Match { return f.match(p) }
+
+func (f compressedFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
+	used := func() int64 { return -1 }
+	x, err := a.expand(ctx, a.Size, nil, func() (io.Reader, error) {
+		stream, u, err := f.open(&countReader{r: bufio.NewReaderSize(a.Section(0, a.Size), 64<<10)})
+		if u != nil {
+			used = u
+		}
+		return stream, err
+	})
+	defer x.close()
+	if x.size == 0 && err != nil && !errors.Is(err, ErrBudget) {
+		return fmt.Errorf("%s: %w: %w", f.id, err, ErrNotFormat)
+	}
+	if errors.Is(err, ErrBudget) {
+		return err
+	}
+	end := used()
+	if err != nil || end < 0 || end > a.Size {
+		end = a.Size
+	}
+	out.Claim(0, end)
+	if errors.Is(err, errBomb) {
+		out.Finding(prerun.Finding{
+			Rule:       ruleBomb,
+			Confidence: prerun.ConfidenceHigh,
+			Message:    fmt.Sprintf("%d bytes decode to more than %d", a.Size, x.size),
+		})
+	}
+	if end < a.Size {
+		out.Finding(prerun.Finding{
+			Rule:       ruleCompressedTrailing,
+			Confidence: prerun.ConfidenceHigh,
+			Locations:  []prerun.Location{{Offset: end, Length: a.Size - end}},
+			Message:    fmt.Sprintf("%d bytes follow the %s stream", a.Size-end, f.id),
+		})
+	}
+	if cerr := out.Child(ctx, Child{Name: f.innerName(a), Reader: x, Size: x.size}); cerr != nil {
+		return cerr
+	}
+	return err
+}
+
+// innerName is the name without the ending, or a fixed one.
+func (f compressedFormat) innerName(a *Artifact) string {
+	base := a.Base()
+	ext := path.Ext(base)
+	switch stem := strings.TrimSuffix(base, ext); {
+	case strings.EqualFold(ext, ".tgz"):
+		return stem + ".tar"
+	case stem != "" && stem != base && contains(f.exts, strings.ToLower(ext)):
+		return stem
+	}
+	return "content"
+}
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+// A countReader counts what a decoder that reads byte by byte has consumed.
+type countReader struct {
+	r *bufio.Reader
+	n int64
+}
+
+func (c *countReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+func (c *countReader) ReadByte() (byte, error) {
+	b, err := c.r.ReadByte()
+	if err == nil {
+		c.n++
+	}
+	return b, err
+}
+
+func magic(m Match, prefixes ...string) func(Probe) Match {
+	return func(p Probe) Match {
+		for _, s := range prefixes {
+			if p.Starts(s) {
+				return m
+			}
+		}
+		return No
+	}
+}
+
+// compressedFormats lists what is decoded.
+func compressedFormats() []Format {
+	return []Format{
+		compressedFormat{"gzip", []string{".gz", ".tgz", ".joblib"}, magic(Maybe, "\x1f\x8b\x08"), openGzip},
+		compressedFormat{"zlib", []string{".z"}, matchZlib, openZlib},
+		compressedFormat{"bzip2", []string{".bz2"}, magic(Maybe, "BZh"), openBzip2},
+		compressedFormat{"zstd", []string{".zst"}, magic(Maybe, "\x28\xb5\x2f\xfd"), openZstd},
+	}
+}
+
+func openGzip(r *countReader) (io.Reader, func() int64, error) {
+	z, err := gzip.NewReader(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	z.Multistream(false)
+	m := &members{r: r, z: z, end: -1}
+	return m, func() int64 { return m.end }, nil
+}
+
+// members reads the concatenated members of a gzip file and stops, unlike the
+// standard library, without an error where something else follows.
+type members struct {
+	r   *countReader
+	z   *gzip.Reader
+	end int64
+}
+
+func (m *members) Read(p []byte) (int, error) {
+	for {
+		n, err := m.z.Read(p)
+		if n > 0 || !errors.Is(err, io.EOF) {
+			if n > 0 && errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return n, err
+		}
+		m.end = m.r.n
+		head, _ := m.r.r.Peek(3)
+		if string(head) != "\x1f\x8b\x08" {
+			return 0, io.EOF
+		}
+		if err := m.z.Reset(m.r); err != nil {
+			return 0, err
+		}
+		m.z.Multistream(false)
+	}
+}
+
+func matchZlib(p Probe) Match {
+	if len(p.Head) < 8 || p.Head[0] != 0x78 || binary.BigEndian.Uint16(p.Head)%31 != 0 || p.Head[1]&0x20 != 0 {
+		return No
+	}
+	return Maybe
+}
+
+func openZlib(r *countReader) (io.Reader, func() int64, error) {
+	z, err := zlib.NewReader(r)
+	return z, func() int64 { return r.n }, err
+}
+
+func openBzip2(r *countReader) (io.Reader, func() int64, error) {
+	return bzip2.NewReader(r), nil, nil
+}
+
+func openZstd(r *countReader) (io.Reader, func() int64, error) {
+	z, err := newZstd(r)
+	return z, nil, err
+}
+
+// opaqueFormat recognises containers that are not decoded: their content is a
+// gap.
+type opaqueFormat struct{}
+
+var opaqueMagics = []struct{ magic, kind string }{
+	{"7z\xbc\xaf\x27\x1c", "7z"},
+	{"Rar!\x1a\x07", "rar"},
+	{"\xfd7zXZ\x00", "xz"},
+	{"\x5d\x00\x00\x80\x00", "lzma"}, // dictionaries of 8 MiB and of other usual sizes
+	{"\x5d\x00\x00\x00\x04", "lzma"},
+	{"\x5d\x00\x00\x10\x00", "lzma"},
+	{"\x5d\x00\x00\x01\x00", "lzma"},
+	{"\x04\x22\x4d\x18", "lz4"},
+	{"MSCF", "cab"},
+}
+
+func (opaqueFormat) Info() Info {
+	return Info{ID: "opaque-container", Extensions: []string{".7z", ".rar", ".xz", ".lzma", ".lz4"}}
+}
+
+func (opaqueFormat) Match(p Probe) Match {
+	for _, m := range opaqueMagics {
+		if p.Starts(m.magic) {
+			return Certain
+		}
+	}
+	return No
+}
+
+func (opaqueFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
+	for _, m := range opaqueMagics {
+		if a.Starts(m.magic) {
+			out.Claim(0, a.Size)
+			out.Fact("container", m.kind)
+			out.Gap(fmt.Sprintf("%s content is not decoded", m.kind), 0, 0)
+		}
+	}
+	return nil
+}

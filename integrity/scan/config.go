@@ -1,0 +1,333 @@
+package scan
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/internal/digestx"
+	"github.com/prerun/prerun/internal/redact"
+	"github.com/prerun/prerun/internal/strictjson"
+)
+
+// configFormat reads JSON, above all the configuration files of Hugging Face
+// repositories: what they make a loader import or fetch. Facts: "model_type",
+// "base_model" of an adapter, "chat_template" the digest of a chat template.
+type configFormat struct{}
+
+var (
+	ruleAutoMap = prerun.Rule{
+		ID: "scan.config.auto-map", Title: "model that brings its own code", Severity: prerun.Medium,
+		Help: "The configuration maps model classes to Python files of the repository. A loader that trusts remote code imports them. Review those files like any program you run, or use a model whose classes the framework has.",
+		Refs: []prerun.Reference{refForeignCode, refUnsafeModel, refOWASP},
+	}
+	ruleRemoteCode = prerun.Rule{
+		ID: "scan.config.remote-repository", Title: "code from another repository", Severity: prerun.Medium,
+		Help: "The configuration takes Python code from another repository, at whatever revision is there on the day of loading. It is not part of what was scanned, hashed or signed. Copy the code into the model and review it.",
+		Refs: []prerun.Reference{refForeignCode, refSupply, refOWASP},
+	}
+	ruleTrustRemote = prerun.Rule{
+		ID: "scan.config.trust-remote-code", Title: "configuration that switches remote code on", Severity: prerun.Medium,
+		Help: "The configuration itself states trust_remote_code. That decision belongs to who loads the model, not to who published it. Remove the entry.",
+		Refs: []prerun.Reference{refForeignCode, refOWASP},
+	}
+	ruleCustomPipeline = prerun.Rule{
+		ID: "scan.config.custom-pipeline", Title: "pipeline that brings its own code", Severity: prerun.Medium,
+		Help: "The configuration names pipeline or module classes outside the framework, which are imported on load. Review the code, or use the framework's own classes.",
+		Refs: []prerun.Reference{refForeignCode, refUnsafeModel},
+	}
+	ruleHydraTarget = prerun.Rule{
+		ID: "scan.config.hydra-target", Title: "configuration that names a callable", Severity: prerun.Low,
+		Help: "The configuration names a Python callable under _target_, which Hydra imports and calls while the model is set up. The finding is high when the callable runs commands or code. Allow only targets that you know.",
+		Refs: []prerun.Reference{refForeignCode, cve("2025-23304")},
+	}
+)
+
+func (configFormat) Info() Info {
+	return Info{
+		ID: "json", Within: []string{"text"},
+		Rules: []prerun.Rule{ruleAutoMap, ruleRemoteCode, ruleTrustRemote, ruleCustomPipeline, ruleHydraTarget},
+	}
+}
+
+func (configFormat) Match(p Probe) Match {
+	head := bytes.TrimLeft(bytes.TrimPrefix(p.Head, []byte("\xef\xbb\xbf")), " \t\r\n")
+	if len(head) > 0 && (head[0] == '{' || head[0] == '[') && bytes.IndexByte(head, 0) < 0 {
+		return Maybe
+	}
+	return No
+}
+
+// Sizes up to which JSON is parsed: tables and vocabularies grow large and say
+// nothing to a loader, configuration stays small and is never skipped quietly.
+const (
+	maxConfig = 16 << 20
+	maxOther  = 2 << 20
+)
+
+// loaderReads reports whether a loader opens a file of that name as
+// configuration.
+func loaderReads(base string) bool {
+	switch base {
+	case "modules.json", "model_index.json":
+		return true
+	}
+	return strings.HasSuffix(base, "config.json")
+}
+
+func (configFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
+	config := loaderReads(a.Base())
+	switch {
+	case a.Size > maxConfig && config:
+		out.Gap(fmt.Sprintf("configuration of %d bytes; %d are read", a.Size, maxConfig), 0, 0)
+		return nil
+	case a.Size > maxOther && !config:
+		return fmt.Errorf("json: table: %w", ErrNotFormat)
+	}
+	data, err := a.Bytes(0, a.Size)
+	if err != nil {
+		return err
+	}
+	root, err := strictjson.Parse(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")), strictjson.Limits{Bytes: maxConfig, Nodes: 1 << 20})
+	if err != nil {
+		if config {
+			return err // a loader may read it all the same
+		}
+		return fmt.Errorf("json: %w: %w", err, ErrNotFormat)
+	}
+	out.Claim(0, a.Size)
+	c := configScan{a: a, out: out}
+	c.walk(root, "", 0)
+	c.file(root)
+	return nil
+}
+
+// A configScan is the reading of one JSON file.
+type configScan struct {
+	a   *Artifact
+	out *Sink
+}
+
+func (c *configScan) finding(rule prerun.Rule, sev prerun.Severity, v *strictjson.Value, pointer, key, format string, args ...any) {
+	c.out.Finding(prerun.Finding{
+		Rule:       rule,
+		Severity:   sev,
+		Confidence: prerun.ConfidenceHigh,
+		Locations:  []prerun.Location{{Line: v.Line, Column: v.Column, Fragment: pointer}},
+		Message:    fmt.Sprintf(format, args...),
+		Key:        key,
+	})
+}
+
+// walk looks for members that mean the same wherever they stand: nested
+// configurations of composed models hold them too.
+func (c *configScan) walk(v *strictjson.Value, pointer string, depth int) {
+	if depth > 32 {
+		return // the parser's own limit on depth is a gap
+	}
+	for i := range v.Items {
+		c.walk(&v.Items[i], fmt.Sprintf("%s/%d", pointer, i), depth+1)
+	}
+	for i := range v.Members {
+		m := &v.Members[i]
+		at := pointer + "/" + pointerEscaper.Replace(m.Name)
+		switch m.Name {
+		case "auto_map":
+			c.autoMap(&m.Value, at)
+		case "trust_remote_code":
+			if m.Value.Kind == strictjson.Bool && m.Value.Text == "true" {
+				c.finding(ruleTrustRemote, 0, &m.Value, at, m.Name, "trust_remote_code is true")
+			}
+		case "custom_pipelines":
+			if m.Value.Kind == strictjson.Object && len(m.Value.Members) > 0 {
+				c.finding(ruleCustomPipeline, 0, &m.Value, at, m.Name, "the model defines %d pipelines of its own", len(m.Value.Members))
+			}
+		case "_target_":
+			c.target(&m.Value, at)
+		}
+		c.walk(&m.Value, at, depth+1)
+	}
+}
+
+var pointerEscaper = strings.NewReplacer("~", "~0", "/", "~1")
+
+// autoMap reads the classes of a model's own code: strings such as
+// "modeling_x.XModel", and "owner/repository--modeling_x.XModel" for those of
+// another repository; tokenizers have pairs.
+func (c *configScan) autoMap(v *strictjson.Value, at string) {
+	switch v.Kind {
+	case strictjson.String:
+		shown := redact.Excerpt([]byte(v.Text), 120)
+		if repository, class, ok := strings.Cut(v.Text, "--"); ok {
+			c.finding(ruleRemoteCode, 0, v, at, shown, "class %q is taken from repository %q",
+				redact.Excerpt([]byte(class), 80), redact.Excerpt([]byte(repository), 80))
+			return
+		}
+		c.finding(ruleAutoMap, 0, v, at, shown, "class %q comes from the model's own code", shown)
+	case strictjson.Array:
+		for i := range v.Items {
+			c.autoMap(&v.Items[i], fmt.Sprintf("%s/%d", at, i))
+		}
+	case strictjson.Object:
+		for i := range v.Members {
+			m := &v.Members[i]
+			c.autoMap(&m.Value, at+"/"+pointerEscaper.Replace(m.Name))
+		}
+	}
+}
+
+// dangerousTargets are modules whose callables run commands or code, or fetch.
+var dangerousTargets = []string{
+	"os.", "posix.", "nt.", "subprocess.", "builtins.eval", "builtins.exec", "builtins.compile", "builtins.__import__",
+	"importlib.", "runpy.", "pty.", "shutil.", "socket.", "ctypes.", "pickle.", "dill.", "joblib.", "code.", "pdb.",
+	"torch.load", "torch.hub.", "urllib.", "requests.", "webbrowser.", "sys.", "multiprocessing.", "asyncio.",
+}
+
+func (c *configScan) target(v *strictjson.Value, at string) {
+	if v.Kind != strictjson.String {
+		return
+	}
+	shown := redact.Excerpt([]byte(v.Text), 120)
+	sev := prerun.Low
+	for _, d := range dangerousTargets {
+		if strings.HasPrefix(v.Text, d) {
+			sev = prerun.High
+		}
+	}
+	c.finding(ruleHydraTarget, sev, v, at, shown, "callable %q", shown)
+}
+
+// file reads what only files of a certain name mean.
+func (c *configScan) file(root *strictjson.Value) {
+	fact := func(key string, v *strictjson.Value) {
+		if v != nil && v.Kind == strictjson.String && v.Text != "" {
+			c.out.Fact(key, redact.Excerpt([]byte(v.Text), 120))
+		}
+	}
+	switch c.a.Base() {
+	case "config.json":
+		fact("model_type", root.Get("model_type"))
+	case "tokenizer_config.json", "processor_config.json":
+		c.chatTemplate(root.Get("chat_template"))
+	case "adapter_config.json":
+		fact("base_model", root.Get("base_model_name_or_path"))
+	case "model_index.json":
+		c.modelIndex(root)
+	case "modules.json":
+		c.modules(root)
+	}
+}
+
+// chatTemplate states the digest of a template; several are one digest over
+// their names and texts.
+func (c *configScan) chatTemplate(v *strictjson.Value) {
+	if v == nil {
+		return
+	}
+	switch v.Kind {
+	case strictjson.String:
+		c.out.Fact("chat_template", string(digestx.Of([]byte(v.Text))))
+	case strictjson.Array:
+		var all bytes.Buffer
+		for i := range v.Items {
+			name, text := v.Items[i].Get("name"), v.Items[i].Get("template")
+			if name != nil && text != nil {
+				fmt.Fprintf(&all, "%d:%s%d:%s", len(name.Text), name.Text, len(text.Text), text.Text)
+			}
+		}
+		c.out.Fact("chat_template", string(digestx.Of(all.Bytes())))
+	}
+}
+
+// modelIndex reads the parts of a diffusers pipeline: [library, class].
+func (c *configScan) modelIndex(root *strictjson.Value) {
+	for i := range root.Members {
+		m := &root.Members[i]
+		if m.Value.Kind != strictjson.Array || len(m.Value.Items) != 2 || m.Value.Items[0].Kind != strictjson.String {
+			if m.Name == "_class_name" && m.Value.Kind == strictjson.Array {
+				c.finding(ruleCustomPipeline, 0, &m.Value, "/_class_name", m.Name, "the pipeline class comes from the model's own code")
+			}
+			continue
+		}
+		library := m.Value.Items[0].Text
+		switch top, _, _ := strings.Cut(library, "."); top {
+		case "diffusers", "transformers", "onnxruntime", "optimum", "stable_diffusion", "flax", "":
+		default:
+			// A name without a module is a file of the model's own, or a folder
+			// of diffusers' pipelines such as "stable_diffusion".
+			if _, own := c.a.Tree.Lookup(path.Join(path.Dir(c.a.Name), m.Name, library+".py")); !own && strings.Contains(safePipelines, " "+library+" ") {
+				continue
+			}
+			shown := redact.Excerpt([]byte(library), 80)
+			c.finding(ruleCustomPipeline, 0, &m.Value, "/"+pointerEscaper.Replace(m.Name), shown, "part %q comes from module %q",
+				redact.Excerpt([]byte(m.Name), 80), shown)
+		}
+	}
+}
+
+// safePipelines are folders of diffusers that model_index.json names as modules.
+const safePipelines = " stable_diffusion stable_diffusion_xl latent_diffusion deepfloyd_if kandinsky paint_by_example audioldm shap_e "
+
+// modules reads the layers of a sentence-transformers model.
+func (c *configScan) modules(root *strictjson.Value) {
+	for i := range root.Items {
+		t := root.Items[i].Get("type")
+		if t == nil || t.Kind != strictjson.String {
+			continue
+		}
+		if strings.HasPrefix(t.Text, "sentence_transformers.") || strings.HasPrefix(t.Text, "pylate.") {
+			continue
+		}
+		shown := redact.Excerpt([]byte(t.Text), 120)
+		c.finding(ruleCustomPipeline, 0, t, fmt.Sprintf("/%d/type", i), shown, "layer %q is no class of sentence_transformers", shown)
+	}
+}
+
+// pythonFormat recognises Python source and bytecode.
+type pythonFormat struct{}
+
+var (
+	rulePython = prerun.Rule{
+		ID: "scan.repo.python-code", Title: "Python file beside a model", Severity: prerun.Low,
+		Help: "Python source lies beside model weights. Loaders that trust remote code import such files. Review it like any program, or leave it out of the model folder.",
+		Refs: []prerun.Reference{refForeignCode},
+	}
+	ruleBytecode = prerun.Rule{
+		ID: "scan.repo.python-bytecode", Title: "compiled Python", Severity: prerun.Medium,
+		Help: "The file is compiled Python. It runs when it is imported, and cannot be reviewed as source can; the source beside it may say something else. Remove it.",
+		Refs: []prerun.Reference{refForeignCode, refEmbedded},
+	}
+)
+
+func (pythonFormat) Info() Info {
+	return Info{ID: "python", Within: []string{"text"}, Rules: []prerun.Rule{rulePython, ruleBytecode}}
+}
+
+func (pythonFormat) Match(p Probe) Match {
+	switch p.Ext() {
+	case ".py", ".pyw":
+		if bytes.IndexByte(p.Head, 0) < 0 {
+			return Maybe
+		}
+	case ".pyc", ".pyo":
+		if len(p.Head) >= 16 && p.Head[2] == '\r' && p.Head[3] == '\n' {
+			return Maybe
+		}
+	}
+	return No
+}
+
+func (pythonFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
+	if strings.HasPrefix(a.Ext(), ".pyc") || a.Ext() == ".pyo" {
+		out.Claim(0, a.Size)
+		out.Finding(prerun.Finding{Rule: ruleBytecode, Confidence: prerun.ConfidenceHigh, Message: "the file is compiled Python"})
+		return nil
+	}
+	if a.Tree.besideWeights(path.Dir(a.Name)) {
+		out.Finding(prerun.Finding{Rule: rulePython, Confidence: prerun.ConfidenceHigh, Message: "Python source lies beside model weights"})
+	}
+	return nil
+}

@@ -1,0 +1,209 @@
+package scan
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/prerun/prerun"
+)
+
+// An entry is a format with its description, asked for once.
+type entry struct {
+	format Format
+	info   Info
+}
+
+// scan routes one artefact to every format that matches, and then looks at
+// what none of them claimed.
+func (r *run) scan(ctx context.Context, a *Artifact) FileResult {
+	out := &Sink{a: a, id: "engine", res: FileResult{Completeness: Complete}}
+	recognised := r.formatsOf(ctx, a, out)
+	if a.Size == 0 && len(out.res.Formats) == 0 {
+		out.res.Formats = []string{"empty"}
+	}
+	if len(out.res.Formats) == 0 {
+		r.unrecognised(a, out)
+	}
+	overlaps(out, recognised)
+	r.unclaimed(ctx, a, out, recognised)
+	out.res.Path, out.res.Size = a.Path, a.Size
+	out.res.Globals = mergeGlobals(out.res.Globals)
+	slices.Sort(out.res.Formats)
+	out.res.conclude()
+	return out.res
+}
+
+// A claimant is a format that recognised the artefact, with its ranges.
+type claimant struct {
+	info   Info
+	claims []span
+}
+
+func (r *run) formatsOf(ctx context.Context, a *Artifact, out *Sink) []claimant {
+	if err := a.edges(); err != nil {
+		out.gap(completenessOf(err), err.Error(), 0, a.Size)
+		return nil
+	}
+	var recognised []claimant
+	for _, e := range r.formats {
+		m, err := match(e.format, a.Probe)
+		if err != nil {
+			out.gap(Failed, fmt.Sprintf("format %s: %v", e.info.ID, err), 0, 0)
+		}
+		if m == No {
+			continue
+		}
+		kept, globals := r.kept, len(out.res.Globals)
+		sub := &Sink{a: a, id: e.info.ID, res: FileResult{Completeness: Complete}}
+		err = runFormat(ctx, e.format, a, sub)
+		if errors.Is(err, ErrNotFormat) && m == Maybe && sub.fault == nil {
+			r.kept = kept
+			out.res.Globals = out.res.Globals[:globals]
+			continue
+		}
+		if err = cmp.Or(sub.fault, err); err != nil {
+			sub.gap(completenessOf(err), fmt.Sprintf("format %s: %v", e.info.ID, err), 0, 0)
+		}
+		slices.SortFunc(sub.claims, func(x, y span) int { return cmp.Or(cmp.Compare(x.off, y.off), cmp.Compare(x.end, y.end)) })
+		recognised = append(recognised, claimant{e.info, sub.claims})
+		out.merge(sub.res, e.info.ID)
+	}
+	return recognised
+}
+
+// edges reads the ends of the artefact that recognition looks at.
+func (a *Artifact) edges() (err error) {
+	n := min(a.Size, ProbeSize)
+	if a.Head, err = a.Bytes(0, n); err != nil {
+		return err
+	}
+	if a.Size <= ProbeSize {
+		a.Tail = a.Head
+		return nil
+	}
+	a.Tail, err = a.Bytes(a.Size-n, n)
+	return err
+}
+
+// merge adds what one format told to the artefact's result.
+func (s *Sink) merge(r FileResult, id string) {
+	s.res.Formats = append(s.res.Formats, id)
+	s.res.Findings = append(s.res.Findings, r.Findings...)
+	s.res.Gaps = append(s.res.Gaps, r.Gaps...)
+	s.res.Globals = append(s.res.Globals, r.Globals...)
+	s.res.Inside = append(s.res.Inside, r.Inside...)
+	s.res.worst = max(s.res.worst, r.worst)
+	s.res.Completeness = worse(s.res.Completeness, r.Completeness)
+	for k, v := range r.Facts {
+		s.Fact(k, v)
+	}
+}
+
+// match and runFormat contain panics: a format that fails on hostile input must
+// not take the scan of other files with it.
+func match(f Format, p Probe) (m Match, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			m, err = No, fmt.Errorf("panic while matching: %.200v", v)
+		}
+	}()
+	return f.Match(p), nil
+}
+
+func runFormat(ctx context.Context, f Format, a *Artifact, out *Sink) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %.200v", v)
+		}
+	}()
+	return f.Scan(ctx, a, out)
+}
+
+// completenessOf is Inconclusive where more budget would have helped.
+func completenessOf(err error) Completeness {
+	if errors.Is(err, ErrBudget) || errors.Is(err, context.DeadlineExceeded) {
+		return Inconclusive
+	}
+	return Failed
+}
+
+// unrecognised notes that nothing claimed the file; its name decides whether
+// that is a gap.
+func (r *run) unrecognised(a *Artifact, out *Sink) {
+	known := slices.ContainsFunc(r.formats, func(e entry) bool { return slices.Contains(e.info.Extensions, a.Ext()) })
+	if known || loadable(a.Ext()) {
+		out.Gap("no format recognised this file, and loaders open files of that name", 0, 0)
+	}
+}
+
+// overlaps reports bytes that two formats, or two parts of one format, claim.
+func overlaps(out *Sink, recognised []claimant) {
+	for i, c := range recognised {
+		if at, n := overlap(c.claims); n > 0 {
+			out.Finding(prerun.Finding{
+				Rule:       ruleOverlap,
+				Confidence: prerun.ConfidenceHigh,
+				Locations:  []prerun.Location{{Offset: at.off, Length: at.end - at.off}},
+				Message:    fmt.Sprintf("%d ranges of its %s structure lie over ranges before them", n, c.info.ID),
+				Key:        c.info.ID,
+			})
+		}
+		for _, d := range recognised[:i] {
+			if slices.Contains(c.info.Within, d.info.ID) || slices.Contains(d.info.Within, c.info.ID) {
+				continue
+			}
+			out.Finding(prerun.Finding{
+				Rule:       rulePolyglot,
+				Confidence: prerun.ConfidenceHigh,
+				Message:    fmt.Sprintf("the file is %s and %s at once", d.info.ID, c.info.ID),
+				Key:        d.info.ID + "+" + c.info.ID,
+			})
+		}
+	}
+}
+
+// overlap returns the first overlapping part of sorted ranges and their number.
+func overlap(claims []span) (first span, n int) {
+	end := int64(0)
+	for _, c := range claims {
+		if c.off < end {
+			if n++; n == 1 {
+				first = span{c.off, min(c.end, end)}
+			}
+		}
+		end = max(end, c.end)
+	}
+	return first, n
+}
+
+// holes returns what no claim covers.
+func holes(size int64, recognised []claimant) []span {
+	var all []span
+	for _, c := range recognised {
+		all = append(all, c.claims...)
+	}
+	slices.SortFunc(all, func(x, y span) int { return cmp.Compare(x.off, y.off) })
+	var out []span
+	pos := int64(0)
+	for _, c := range all {
+		if c.off > pos {
+			out = append(out, span{pos, c.off})
+		}
+		pos = max(pos, c.end)
+	}
+	if pos < size {
+		out = append(out, span{pos, size})
+	}
+	return out
+}
+
+// isEOF reports an end of input that came early.
+func isEOF(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
+
+// sortedKeys is the order in which maps are reported.
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,166 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// A stream that decodes to more than bombFloor bytes and to more than bombRatio
+// times its size is a bomb: ordinary weights do not shrink like that, and zero
+// tensors below the floor do no harm.
+const (
+	bombFloor = 256 << 20
+	bombRatio = 200
+)
+
+var errBomb = errors.New("decompression bomb")
+
+// expandedTail is how much of the end is kept of what does not fit the memory
+// budget: enough for the end record of a zip archive with its comment.
+const expandedTail = 72 << 10
+
+// An expanded is decoded content that can be read at random. What fits the
+// memory budget is held; the rest is decoded again on demand, from the start
+// when a read goes backwards, and each decoded byte is charged.
+type expanded struct {
+	ctx  context.Context
+	run  *run
+	open func() (io.Reader, error)
+	size int64
+	head []byte // the first bytes, all of them when they fit
+	tail []byte // the last bytes, when they do not: recognition looks there
+	cur  io.Reader
+	pos  int64
+}
+
+// expand decodes a stream once to its end, telling what it decodes to tee when
+// that is not nil. packed is its encoded size. The
+// error says why the content ends where it does (nil for the regular end); the
+// content up to there is usable in any case. The caller must call close.
+func (a *Artifact) expand(ctx context.Context, packed int64, tee io.Writer, open func() (io.Reader, error)) (*expanded, error) {
+	x := &expanded{ctx: ctx, run: a.run, open: open}
+	r, err := open()
+	if err != nil {
+		return x, err
+	}
+	defer closeReader(r)
+	buf := make([]byte, 32<<10)
+	held := true
+	for {
+		n, err := r.Read(buf)
+		if err := a.run.spend(Bytes, int64(n)); err != nil {
+			return x, err
+		}
+		if tee != nil {
+			tee.Write(buf[:n])
+		}
+		if held && a.run.spendQuietly(Memory, int64(n)) {
+			x.head = append(x.head, buf[:n]...)
+		} else {
+			held = false
+			x.tail = append(x.tail, buf[:n]...)
+			if over := len(x.tail) - expandedTail; over > expandedTail {
+				x.tail = append(x.tail[:0], x.tail[over:]...)
+			}
+		}
+		x.size += int64(n)
+		if x.size > bombFloor && x.size/bombRatio > packed {
+			return x, errBomb
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return x, nil
+		case err != nil:
+			return x, fmt.Errorf("after %d decoded bytes: %w", x.size, err)
+		}
+	}
+}
+
+// spendQuietly takes memory if there is some; falling back to decoding again is
+// no loss of coverage, so it does not mark the budget as spent.
+func (r *run) spendQuietly(res Resource, n int64) bool {
+	if used := r.used[res].Add(n); used > r.limit(res) {
+		r.used[res].Add(-n)
+		return false
+	}
+	return true
+}
+
+func (x *expanded) close() {
+	x.run.release(Memory, int64(len(x.head)))
+	x.head = nil
+	closeReader(x.cur)
+	x.cur = nil
+}
+
+func closeReader(r io.Reader) {
+	if c, ok := r.(io.Closer); ok {
+		c.Close()
+	}
+}
+
+// ReadAt implements io.ReaderAt. It is not safe for concurrent use; an
+// expanded artefact is read by one format at a time.
+func (x *expanded) ReadAt(p []byte, off int64) (n int, err error) {
+	if off >= x.size {
+		return 0, io.EOF
+	}
+	if off < int64(len(x.head)) {
+		n = copy(p, x.head[off:])
+		p, off = p[n:], off+int64(n)
+	}
+	if tail := x.size - int64(len(x.tail)); len(p) > 0 && off >= tail && off < x.size {
+		m := copy(p, x.tail[off-tail:])
+		n, p, off = n+m, p[m:], off+int64(m)
+	}
+	if len(p) == 0 {
+		return n, nil
+	}
+	if off >= x.size {
+		return n, io.EOF
+	}
+	m, err := x.decodeAt(p, off)
+	return n + m, err
+}
+
+func (x *expanded) decodeAt(p []byte, off int64) (int, error) {
+	if x.cur == nil || off < x.pos {
+		closeReader(x.cur)
+		x.cur = nil
+		r, err := x.open()
+		if err != nil {
+			return 0, err
+		}
+		x.cur, x.pos = r, 0
+	}
+	if err := x.skip(off - x.pos); err != nil {
+		return 0, err
+	}
+	p = p[:min(int64(len(p)), x.size-off)]
+	n, err := io.ReadFull(x.cur, p)
+	x.pos += int64(n)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+func (x *expanded) skip(n int64) error {
+	for n > 0 {
+		if err := x.ctx.Err(); err != nil {
+			return x.run.exhausted(Time)
+		}
+		step := min(n, 1<<20)
+		if err := x.run.spend(Bytes, step); err != nil {
+			return err
+		}
+		if _, err := io.CopyN(io.Discard, x.cur, step); err != nil {
+			return err
+		}
+		n -= step
+		x.pos += step
+	}
+	return nil
+}

@@ -1,0 +1,331 @@
+package zipdir
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"slices"
+)
+
+const (
+	localSize   = 30
+	centralSize = 46
+	endSize     = 22
+	end64Size   = 56
+	locatorSize = 20
+	maxComment  = 1<<16 - 1
+
+	// maxProblems bounds what is kept of a hostile directory.
+	maxProblems = 10_000
+)
+
+var le = binary.LittleEndian
+
+// reader carries the state of one [Read].
+type reader struct {
+	r     io.ReaderAt
+	size  int64
+	entry func() error
+	dir   Directory
+	names int64
+	byPos map[int64]int // central directory record to member
+}
+
+// Read reads the structure of an archive of that size. Before each member entry
+// is called; its error ends the reading and is returned with what was read so
+// far. Other errors wrap [ErrNotZip], [ErrMalformed] or [ErrLimit], or come
+// from r; the directory read so far is returned beside them.
+func Read(r io.ReaderAt, size int64, entry func() error) (*Directory, error) {
+	d := &reader{r: r, size: size, entry: entry, byPos: make(map[int64]int)}
+	ends, err := d.ends()
+	if err != nil {
+		return &d.dir, err
+	}
+	if len(ends) == 0 && !d.signature(0, "PK\x03\x04") {
+		return &d.dir, fmt.Errorf("%d bytes: %w", size, ErrNotZip)
+	}
+	for i, e := range ends {
+		if err := d.central(e, i == 0); err != nil {
+			return &d.dir, err
+		}
+	}
+	if len(ends) == 0 {
+		d.problem(NoDirectory, 0, size, "", "there are local headers but no end record")
+	}
+	if err := d.locals(); err != nil {
+		return &d.dir, err
+	}
+	err = d.hidden()
+	slices.SortFunc(d.dir.Spans, func(a, b Span) int { return cmp.Or(cmp.Compare(a.Off, b.Off), cmp.Compare(a.End, b.End)) })
+	return &d.dir, err
+}
+
+func (d *reader) problem(k Kind, off, length int64, name, format string, args ...any) {
+	if len(d.dir.Problems) < maxProblems {
+		d.dir.Problems = append(d.dir.Problems, Problem{k, off, length, name, fmt.Sprintf(format, args...)})
+	}
+}
+
+// span notes a range of the structure, cut at the end of the file.
+func (d *reader) span(off, end int64) {
+	if end = min(end, d.size); off >= 0 && off < end {
+		d.dir.Spans = append(d.dir.Spans, Span{off, end})
+	}
+}
+
+func (d *reader) read(p []byte, off int64) error {
+	if off < 0 || off > d.size-int64(len(p)) {
+		return io.ErrUnexpectedEOF
+	}
+	n, err := d.r.ReadAt(p, off)
+	if n == len(p) {
+		return nil
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+func (d *reader) signature(off int64, want string) bool {
+	var sig [4]byte
+	return d.read(sig[:], off) == nil && string(sig[:]) == want
+}
+
+// An end is an end record with its zip64 part folded in.
+type end struct {
+	at      int64 // of the end record
+	dirAt   int64
+	dirSize int64
+	count   int64
+	wide    bool
+}
+
+// ends finds the end record that readers use: the last one, and any whose
+// comment reaches exactly to the end of the file over the last one.
+func (d *reader) ends() ([]end, error) {
+	n := min(d.size, endSize+maxComment)
+	tail := make([]byte, n)
+	if err := d.read(tail, d.size-n); err != nil {
+		return nil, err
+	}
+	var out []end
+	for pos := len(tail); ; {
+		pos = bytes.LastIndex(tail[:pos], []byte("PK\x05\x06"))
+		if pos < 0 {
+			break
+		}
+		if pos+endSize > len(tail) {
+			continue
+		}
+		comment := int(le.Uint16(tail[pos+20:]))
+		at := d.size - n + int64(pos)
+		exact := pos+endSize+comment == len(tail)
+		if len(out) > 0 && !exact {
+			continue // the ordinary end of a stored archive inside
+		}
+		if len(out) == 1 {
+			d.problem(AmbiguousEnd, at, endSize, "", "a second end record whose comment holds the one at offset %d", out[0].at)
+		}
+		e, err := d.end(tail[pos:pos+endSize], at)
+		if err != nil {
+			return nil, err
+		}
+		after := min(at+endSize+int64(comment), d.size)
+		d.span(at, after)
+		if len(out) == 0 && after < d.size {
+			d.problem(Trailing, after, d.size-after, "", "%d bytes follow the end record and its comment", d.size-after)
+		}
+		if out = append(out, e); len(out) == 4 {
+			break
+		}
+	}
+	return out, nil
+}
+
+func (d *reader) end(rec []byte, at int64) (end, error) {
+	e := end{
+		at:      at,
+		count:   int64(le.Uint16(rec[10:])),
+		dirSize: int64(le.Uint32(rec[12:])),
+		dirAt:   int64(le.Uint32(rec[16:])),
+	}
+	if le.Uint16(rec[4:]) != 0 || le.Uint16(rec[6:]) != 0 {
+		d.problem(DirMismatch, at, endSize, "", "the archive claims to be split over disks")
+	}
+	var loc [locatorSize]byte
+	if at < locatorSize || d.read(loc[:], at-locatorSize) != nil || string(loc[:4]) != "PK\x06\x07" {
+		return e, nil
+	}
+	var rec64 [end64Size]byte
+	pos := int64(le.Uint64(loc[8:]))
+	if d.read(rec64[:], pos) != nil || string(rec64[:4]) != "PK\x06\x06" {
+		// A prefix moves everything; readers look right before the locator.
+		pos = at - locatorSize - end64Size
+		if d.read(rec64[:], pos) != nil || string(rec64[:4]) != "PK\x06\x06" {
+			d.problem(DirMismatch, at-locatorSize, locatorSize, "", "the zip64 locator leads nowhere")
+			return e, nil
+		}
+	}
+	d.span(at-locatorSize, at)
+	d.span(pos, pos+end64Size)
+	e.wide = true
+	e.count = int64(le.Uint64(rec64[32:]))
+	e.dirSize = int64(le.Uint64(rec64[40:]))
+	e.dirAt = int64(le.Uint64(rec64[48:]))
+	e.at = pos
+	if e.dirSize < 0 || e.dirAt < 0 {
+		return e, malformed(pos, "zip64 directory beyond all files")
+	}
+	return e, nil
+}
+
+// central reads one central directory.
+func (d *reader) central(e end, first bool) error {
+	at, base := e.dirAt, int64(0)
+	if moved := e.at - e.dirSize; moved != at && moved >= 0 && d.signature(moved, "PK\x01\x02") {
+		base, at = moved-e.dirAt, moved
+	}
+	if base > 0 && first {
+		d.problem(Prefix, 0, base, "", "%d bytes stand before the archive", base)
+	} else if base < 0 {
+		d.problem(DirMismatch, e.at, endSize, "", "the directory is said to start at %d and starts at %d", e.dirAt, at)
+	}
+	pos, found := at, int64(0)
+	var rec [centralSize]byte
+	for ; d.read(rec[:], pos) == nil && string(rec[:4]) == "PK\x01\x02"; found++ {
+		if err := d.entry(); err != nil {
+			return err
+		}
+		n, err := d.member(rec[:], pos, base)
+		if err != nil {
+			return err
+		}
+		pos += n
+	}
+	d.span(at, pos)
+	switch {
+	case found == 0 && e.count > 0:
+		return malformed(at, "no directory where the end record says")
+	case found != e.count && (e.wide || found&0xffff != e.count):
+		d.problem(DirMismatch, e.at, endSize, "", "the end record counts %d members, the directory has %d", e.count, found)
+	case pos != at+e.dirSize:
+		d.problem(DirMismatch, e.at, endSize, "", "the directory is said to take %d bytes and takes %d", e.dirSize, pos-at)
+	}
+	return nil
+}
+
+// member reads one directory record and returns its length.
+func (d *reader) member(rec []byte, pos, base int64) (int64, error) {
+	nameLen, extraLen, commentLen := int64(le.Uint16(rec[28:])), int64(le.Uint16(rec[30:])), int64(le.Uint16(rec[32:]))
+	total := centralSize + nameLen + extraLen + commentLen
+	if d.names += nameLen; d.names > MaxNames {
+		return 0, fmt.Errorf("offset %d: names of more than %d bytes: %w", pos, MaxNames, ErrLimit)
+	}
+	if _, seen := d.byPos[pos]; seen {
+		return total, nil // reached from a second end record
+	}
+	buf := make([]byte, nameLen+extraLen)
+	if err := d.read(buf, pos+centralSize); err != nil {
+		return 0, malformed(pos, "directory record is cut")
+	}
+	m := Member{
+		Name:     string(buf[:nameLen]),
+		Flags:    le.Uint16(rec[8:]),
+		Method:   le.Uint16(rec[10:]),
+		CRC:      le.Uint32(rec[16:]),
+		Packed:   int64(le.Uint32(rec[20:])),
+		Size:     int64(le.Uint32(rec[24:])),
+		HeaderAt: int64(le.Uint32(rec[42:])),
+		DataAt:   -1,
+	}
+	if creator := rec[5]; creator == 3 || creator == 19 {
+		m.Mode = unixMode(le.Uint32(rec[38:]) >> 16)
+	}
+	extra := buf[nameLen:]
+	if err := wide(extra, &m.Size, &m.Packed, &m.HeaderAt); err != nil {
+		return 0, malformed(pos, "%v", err)
+	}
+	if m.HeaderAt += base; m.HeaderAt < 0 {
+		return 0, malformed(pos, "member before the start of the file")
+	}
+	if name, ok := unicodePath(extra, buf[:nameLen]); ok && name != m.Name {
+		d.problem(NameMismatch, pos, total, m.Name, "its Unicode path field says %q", clip(name))
+	}
+	d.byPos[pos] = len(d.dir.Members)
+	d.dir.Members = append(d.dir.Members, m)
+	return total, nil
+}
+
+// clip shortens a name for a message.
+func clip(s string) string {
+	if len(s) > 120 {
+		return s[:120] + "…"
+	}
+	return s
+}
+
+// wide replaces 32-bit fields that are all ones by those of the zip64 extra
+// field, in its fixed order.
+func wide(extra []byte, fields ...*int64) error {
+	body := extraField(extra, 1)
+	for _, f := range fields {
+		if *f != 1<<32-1 {
+			continue
+		}
+		if len(body) < 8 {
+			return nil // really that large, or a liar: bounds decide
+		}
+		v := le.Uint64(body)
+		if v > 1<<62 {
+			return errors.New("zip64 field beyond all files")
+		}
+		*f, body = int64(v), body[8:]
+	}
+	return nil
+}
+
+func extraField(extra []byte, id uint16) []byte {
+	for len(extra) >= 4 {
+		n := int(le.Uint16(extra[2:]))
+		if n > len(extra)-4 {
+			return nil
+		}
+		if le.Uint16(extra) == id {
+			return extra[4 : 4+n]
+		}
+		extra = extra[4+n:]
+	}
+	return nil
+}
+
+// unicodePath is the Info-ZIP field 0x7075, valid when its checksum is that of
+// the plain name.
+func unicodePath(extra, plain []byte) (string, bool) {
+	f := extraField(extra, 0x7075)
+	if len(f) < 5 || f[0] != 1 || le.Uint32(f[1:]) != crc32.ChecksumIEEE(plain) {
+		return "", false
+	}
+	return string(f[5:]), true
+}
+
+func unixMode(m uint32) fs.FileMode {
+	switch m & 0o170000 {
+	case 0o120000:
+		return fs.ModeSymlink
+	case 0o040000:
+		return fs.ModeDir
+	case 0o060000, 0o020000:
+		return fs.ModeDevice
+	case 0o010000:
+		return fs.ModeNamedPipe
+	case 0o140000:
+		return fs.ModeSocket
+	}
+	return 0
+}

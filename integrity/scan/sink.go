@@ -1,0 +1,181 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/internal/redact"
+)
+
+// A Sink takes what a format finds in one artefact. It is not safe for
+// concurrent use.
+type Sink struct {
+	a      *Artifact
+	id     string
+	res    FileResult
+	claims []span
+	fault  error // a claim or a child that no format may make
+}
+
+// A span is a claimed byte range.
+type span struct{ off, end int64 }
+
+// maxClaims bounds the ranges kept for one artefact. It is above what the
+// default budget of entries allows a container to claim.
+const maxClaims = 1 << 20
+
+// Finding records a finding. Subject, and Path of locations without one, are
+// the artefact's; an unrated severity is copied from the rule; a finding
+// without location gets the artefact's. Message and Evidence are
+// redacted here; Key must be redacted already.
+func (s *Sink) Finding(f prerun.Finding) {
+	if f.Severity == prerun.Unrated {
+		f.Severity = f.Rule.Severity
+	}
+	if s.a.dormant && rank(f.Severity) > prerun.Medium {
+		f.Severity = prerun.Medium
+	}
+	s.res.worst = max(s.res.worst, rank(f.Severity))
+	if !s.a.run.record() {
+		return
+	}
+	if f.Subject.Path == "" {
+		f.Subject.Path = s.a.Path
+	}
+	f.Locations = slices.Clone(f.Locations)
+	if len(f.Locations) == 0 {
+		f.Locations = []prerun.Location{{}}
+	}
+	for i := range f.Locations {
+		if f.Locations[i].Path == "" {
+			f.Locations[i].Path = s.a.Path
+		}
+	}
+	f.Message = redact.Text(f.Message)
+	f.Evidence = maps.Clone(f.Evidence)
+	for k, v := range f.Evidence {
+		f.Evidence[k] = redact.Text(v)
+	}
+	s.res.Findings = append(s.res.Findings, f)
+}
+
+// Gap records that length bytes from off could not be checked; both are zero
+// for the artefact as a whole. The artefact becomes inconclusive.
+func (s *Sink) Gap(reason string, off, length int64) {
+	s.gap(Inconclusive, reason, off, length)
+}
+
+func (s *Sink) gap(c Completeness, reason string, off, length int64) {
+	s.res.Completeness = worse(s.res.Completeness, c)
+	if !s.a.run.record() {
+		return
+	}
+	s.res.Gaps = append(s.res.Gaps, prerun.Gap{
+		Location: prerun.Location{Path: s.a.Path, Offset: off, Length: length},
+		Reason:   reason,
+	})
+}
+
+// Fact records something that is neither good nor bad. Keys are documented
+// where they are made; the last value of a key counts.
+func (s *Sink) Fact(key, value string) {
+	if s.res.Facts == nil {
+		s.res.Facts = make(map[string]string)
+	}
+	s.res.Facts[key] = value
+}
+
+// Global records a name that loading the artefact would import.
+func (s *Sink) Global(g Global) {
+	if len(s.res.Globals) < maxGlobals {
+		s.res.Globals = append(s.res.Globals, g)
+	}
+}
+
+// Claim says that the format understands length bytes from off, so that they
+// are not searched for hidden content. A claim beyond the artefact is a fault
+// of the format and becomes a gap.
+func (s *Sink) Claim(off, length int64) {
+	switch {
+	case off < 0 || length < 0 || off > s.a.Size || length > s.a.Size-off:
+		s.fault = fmt.Errorf("format %s claimed %d bytes at offset %d of %d", s.id, length, off, s.a.Size)
+	case length == 0:
+	case len(s.claims) == maxClaims:
+		s.fault = fmt.Errorf("format %s claimed more than %d ranges", s.id, maxClaims)
+	default:
+		s.claims = append(s.claims, span{off, off + length})
+	}
+}
+
+// A Child is something found inside an artefact.
+type Child struct {
+	Name   string // raw name, as the container writes it
+	Reader io.ReaderAt
+	Size   int64
+	Tree   *Tree // the names of the container; nil when it has none
+
+	// Dormant content is not reached by loading what holds it: a pickle inside
+	// a string that nothing unpickles. Its findings count at most medium.
+	Dormant bool
+}
+
+// Child hands something nested to the engine, which routes it to every format
+// that matches and returns when it was read. The error is a budget's or the
+// context's; the format should return it. Too deep nesting is a gap and no
+// error, because other children may still be read.
+func (s *Sink) Child(ctx context.Context, c Child) error {
+	s.child(ctx, c)
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return s.a.run.spend(Entries, 0) // tells whether time is left
+}
+
+func (s *Sink) child(ctx context.Context, c Child) {
+	if c.Reader == nil || c.Size < 0 {
+		s.fault = fmt.Errorf("format %s handed over a child without content", s.id)
+		return
+	}
+	a := &Artifact{
+		Probe: Probe{Path: prerun.NestPath(s.a.Path, c.Name), Name: c.Name, Size: c.Size, Tree: c.Tree},
+		r:     c.Reader,
+		run:   s.a.run,
+		lvl:   s.a.lvl + 1,
+
+		dormant: s.a.dormant || c.Dormant,
+	}
+	if err := a.run.spend(Entries, 1); err != nil {
+		s.Gap(err.Error(), 0, 0)
+		return
+	}
+	if int64(a.lvl) > a.run.lim.Depth {
+		inner := Sink{a: a}
+		inner.Gap(a.run.exhausted(Depth).Error(), 0, 0)
+		inner.res.Path, inner.res.Size = a.Path, a.Size
+		s.add(inner.res)
+		return
+	}
+	s.add(a.run.scan(ctx, a))
+}
+
+// add appends the result of something inside and lets it count for the whole.
+func (s *Sink) add(r FileResult) {
+	s.res.worst = max(s.res.worst, r.worst)
+	s.res.Completeness = worse(s.res.Completeness, r.Completeness)
+	s.res.Inside = append(s.res.Inside, r)
+}
+
+// record takes one place among the findings and gaps of the file.
+func (r *run) record() bool {
+	if r.kept >= r.lim.Findings {
+		r.dropped = true
+		return false
+	}
+	r.kept++
+	return true
+}

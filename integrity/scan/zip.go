@@ -1,0 +1,305 @@
+package scan
+
+import (
+	"bytes"
+	"compress/bzip2"
+	"compress/flate"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/integrity/scan/internal/zipdir"
+	"github.com/prerun/prerun/internal/redact"
+)
+
+// zipFormat reads zip archives, which torch, NumPy, Keras and others build
+// upon. It trusts neither the central directory nor the local headers alone.
+type zipFormat struct{}
+
+var (
+	ruleZipName = prerun.Rule{
+		ID: "scan.zip.name-mismatch", Title: "member with two names", Severity: prerun.Medium,
+		Help: "The name of a member differs between its local header, the central directory and its Unicode path field. Readers that use the one see another archive than readers that use the other; this has hidden pickles from scanners.",
+		Refs: []prerun.Reference{refAmbiguous, cve("2025-1944")},
+	}
+	ruleZipHeader = prerun.Rule{
+		ID: "scan.zip.header-mismatch", Title: "headers that disagree", Severity: prerun.Medium,
+		Help: "Local header and central directory of a member differ in method, flags, size or checksum, or the local header is missing or cut. Readers disagree about its content.",
+		Refs: []prerun.Reference{refAmbiguous},
+	}
+	ruleZipHidden = prerun.Rule{
+		ID: "scan.zip.hidden-member", Title: "member outside the directory", Severity: prerun.Medium,
+		Help: "A member has a local header but no entry in the central directory. Readers that walk the archive from its start load it, others do not see it. It was scanned too.",
+		Refs: []prerun.Reference{refAmbiguous},
+	}
+	ruleZipDirectory = prerun.Rule{
+		ID: "scan.zip.directory-mismatch", Title: "ambiguous directory", Severity: prerun.Medium,
+		Help: "The archive's end record is missing, doubled, or misstates where the directory is and how many members it has. Readers disagree about what the archive holds.",
+		Refs: []prerun.Reference{refAmbiguous},
+	}
+	ruleZipPrefix = prerun.Rule{
+		ID: "scan.zip.prefix-data", Title: "data before the archive", Severity: prerun.Medium,
+		Help: "Bytes stand before the first member. A loader that looks at the start of the file reads them instead of the archive; pickles have been hidden from scanners this way.",
+		Refs: []prerun.Reference{refAmbiguous},
+	}
+	ruleZipTrailing = prerun.Rule{
+		ID: "scan.zip.trailing-data", Title: "data after the archive", Severity: prerun.Low,
+		Help: "Bytes follow the end record. Zip readers ignore them; they were searched for executables and hidden content.",
+		Refs: []prerun.Reference{refAmbiguous},
+	}
+	ruleZipCRC = prerun.Rule{
+		ID: "scan.zip.wrong-checksum", Title: "wrong checksum or size", Severity: prerun.Medium,
+		Help: "A member's content does not have the checksum or size that the archive states. Strict readers, some scanners among them, stop there; lenient loaders use it. It was scanned as it decodes.",
+		Refs: []prerun.Reference{refAmbiguous, cve("2025-10156")},
+	}
+	ruleZipFlag = prerun.Rule{
+		ID: "scan.zip.false-flag", Title: "plain member marked as encrypted", Severity: prerun.Medium,
+		Help: "Flag bits say that a member is encrypted or patched, but its content is plain and has the right checksum. Readers that believe the bits skip it, loaders that ignore them use it.",
+		Refs: []prerun.Reference{refAmbiguous, cve("2025-1945")},
+	}
+)
+
+// zipRules is the rule for each kind of disagreement.
+var zipRules = map[zipdir.Kind]prerun.Rule{
+	zipdir.NameMismatch:   ruleZipName,
+	zipdir.HeaderMismatch: ruleZipHeader,
+	zipdir.BadLocal:       ruleZipHeader,
+	zipdir.Cut:            ruleZipHeader,
+	zipdir.HiddenMember:   ruleZipHidden,
+	zipdir.DirMismatch:    ruleZipDirectory,
+	zipdir.AmbiguousEnd:   ruleZipDirectory,
+	zipdir.NoDirectory:    ruleZipDirectory,
+	zipdir.Prefix:         ruleZipPrefix,
+	zipdir.Trailing:       ruleZipTrailing,
+}
+
+func (zipFormat) Info() Info {
+	return Info{
+		ID:         "zip",
+		Extensions: []string{".zip", ".npz", ".keras", ".ptl", ".mar", ".skops"},
+		Rules: slices.Concat(archiveRules, []prerun.Rule{
+			ruleZipName, ruleZipHeader, ruleZipHidden, ruleZipDirectory, ruleZipPrefix, ruleZipTrailing, ruleZipCRC, ruleZipFlag,
+		}),
+	}
+}
+
+func (zipFormat) Match(p Probe) Match {
+	switch {
+	case zipAtStart(p):
+		return Certain
+	case p.Size > ProbeSize, bytes.Contains(p.Tail, []byte("PK\x05\x06")):
+		return Maybe // the comment may be longer than the tail
+	}
+	return No
+}
+
+func zipAtStart(p Probe) bool { return p.Starts("PK\x03\x04") || p.Starts("PK\x05\x06") }
+
+func (zipFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
+	dir, err := zipdir.Read(a, a.Size, func() error { return a.Spend(Entries, 1) })
+	if errors.Is(err, zipdir.ErrNotZip) || !zipAtStart(a.Probe) && len(dir.Members) == 0 && !errors.Is(err, ErrBudget) {
+		return fmt.Errorf("zip: %w", ErrNotFormat)
+	}
+	z := zipScan{a: a, out: out, names: names{out: out}}
+	for _, p := range dir.Problems {
+		z.problem(p)
+	}
+	for _, s := range dir.Spans {
+		out.Claim(s.Off, s.End-s.Off)
+	}
+	entries := make([]Entry, len(dir.Members))
+	for i, m := range dir.Members {
+		entries[i] = Entry{Name: m.Name, Size: m.Size, Mode: m.Mode}
+	}
+	z.tree = NewTree(entries)
+	for i := range dir.Members {
+		if err := z.member(ctx, &dir.Members[i]); err != nil {
+			return err
+		}
+	}
+	// Checksums of stored members come last: they cost a read of all the
+	// weights, and must not use up the budget before every pickle was seen.
+	for _, m := range z.stored {
+		if err := z.checksum(ctx, m); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// A zipScan is the reading of one archive.
+type zipScan struct {
+	a      *Artifact
+	out    *Sink
+	names  names
+	tree   *Tree
+	stored []*zipdir.Member
+}
+
+func (z *zipScan) problem(p zipdir.Problem) {
+	f := prerun.Finding{
+		Rule:       zipRules[p.Kind],
+		Confidence: prerun.ConfidenceHigh,
+		Locations:  []prerun.Location{{Offset: p.Offset, Length: p.Length}},
+		Message:    p.Detail,
+	}
+	if p.Name != "" {
+		f.Key = redact.Excerpt([]byte(p.Name), 120)
+		f.Message = fmt.Sprintf("member %q: %s", f.Key, p.Detail)
+	}
+	z.out.Finding(f)
+}
+
+func (z *zipScan) finding(rule prerun.Rule, m *zipdir.Member, format string, args ...any) {
+	z.names.report(rule, 0, m.Name, m.HeaderAt, format, args...)
+}
+
+// Flag bits that say that the content is not what it seems.
+const zipFlagOpaque = 1<<0 | 1<<5 | 1<<6 | 1<<13
+
+func (z *zipScan) member(ctx context.Context, m *zipdir.Member) error {
+	z.names.check(m.Name, m.HeaderAt)
+	if m.Local != m.Name && m.Local != "" {
+		other := names{out: z.out}
+		other.check(m.Local, m.HeaderAt)
+	}
+	z.names.special(m.Name, m.Mode, m.HeaderAt)
+	if m.DataAt < 0 {
+		z.out.unread(m.Name, m.Size, Failed, "its local header is missing")
+		return nil
+	}
+	if (m.Mode.IsDir() || strings.HasSuffix(m.Name, "/")) && m.Packed == 0 {
+		return nil
+	}
+	if m.Mode&fs.ModeSymlink != 0 {
+		z.link(m)
+	}
+	if m.Method == 0 && m.Flags&zipFlagOpaque == 0 {
+		z.stored = append(z.stored, m)
+		return z.child(ctx, m, z.a.Section(m.DataAt, m.Packed), m.Packed)
+	}
+	return z.decoded(ctx, m)
+}
+
+func (z *zipScan) child(ctx context.Context, m *zipdir.Member, r io.ReaderAt, size int64) error {
+	return z.out.Child(ctx, Child{Name: m.Name, Reader: r, Size: size, Tree: z.tree})
+}
+
+func (z *zipScan) link(m *zipdir.Member) {
+	if m.Method != 0 || m.Packed > ProbeSize {
+		z.out.unread(m.Name, m.Size, Inconclusive, "the target of the link was not read")
+		return
+	}
+	target, err := z.a.Bytes(m.DataAt, m.Packed)
+	if err != nil {
+		z.out.unread(m.Name, m.Size, Failed, err.Error())
+		return
+	}
+	z.names.link(m.Name, string(target), m.HeaderAt, false)
+}
+
+// decoded scans a member that has to be decoded, or that claims to be
+// encrypted.
+func (z *zipScan) decoded(ctx context.Context, m *zipdir.Member) error {
+	open, err := zipDecoder(m.Method, func() io.Reader { return z.a.Section(m.DataAt, m.Packed) })
+	if err != nil {
+		z.out.unread(m.Name, m.Size, Inconclusive, err.Error())
+		return nil
+	}
+	sum := crc32.NewIEEE()
+	x, err := z.a.expand(ctx, m.Packed, sum, open)
+	defer x.close()
+	if errors.Is(err, ErrBudget) {
+		z.out.unread(m.Name, m.Size, Inconclusive, err.Error())
+		return err
+	}
+	right := err == nil && x.size == m.Size && sum.Sum32() == m.CRC
+	if m.Flags&zipFlagOpaque != 0 {
+		if !right {
+			z.out.unread(m.Name, m.Size, Inconclusive, "it is encrypted")
+			return nil
+		}
+		z.finding(ruleZipFlag, m, "flags %#x, but the content is plain", m.Flags)
+	}
+	switch {
+	case errors.Is(err, errBomb):
+		z.finding(ruleBomb, m, "%d bytes decode to more than %d", m.Packed, x.size)
+	case !right && (m.Size != x.size || sum.Sum32() != m.CRC):
+		z.wrong(m, x.size, sum.Sum32())
+	}
+	if cerr := z.child(ctx, m, x, x.size); cerr != nil {
+		return cerr
+	}
+	if err != nil {
+		z.out.unread(m.Name, m.Size, completenessOf(err), fmt.Sprintf("decoding ended early: %v", err))
+	}
+	return nil
+}
+
+func (z *zipScan) checksum(ctx context.Context, m *zipdir.Member) error {
+	sum := crc32.NewIEEE()
+	n, err := io.Copy(sum, &ctxReader{ctx, z.a.Section(m.DataAt, m.Packed)})
+	if err != nil {
+		return err
+	}
+	if n != m.Size || sum.Sum32() != m.CRC {
+		if m.Hidden && m.CRC == 0 {
+			return nil // streamed: the sum was to follow
+		}
+		z.wrong(m, n, sum.Sum32())
+	}
+	return nil
+}
+
+func (z *zipScan) wrong(m *zipdir.Member, size int64, crc uint32) {
+	z.finding(ruleZipCRC, m, "%d bytes with checksum %08x, the archive states %d and %08x", size, crc, m.Size, m.CRC)
+}
+
+// ctxReader ends a long copy when the context does.
+type ctxReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *ctxReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}
+
+// zipDecoder returns how to open the content of a member from its start.
+func zipDecoder(method uint16, raw func() io.Reader) (func() (io.Reader, error), error) {
+	switch method {
+	case 0:
+		return func() (io.Reader, error) { return raw(), nil }, nil
+	case 8:
+		return func() (io.Reader, error) { return flate.NewReader(raw()), nil }, nil
+	case 12:
+		return func() (io.Reader, error) { return bzip2.NewReader(raw()), nil }, nil
+	case 93:
+		return func() (io.Reader, error) { return newZstd(raw()) }, nil
+	}
+	return nil, fmt.Errorf("compression method %d is not supported", method)
+}
+
+// newZstd is a decoder without goroutines whose window is bounded.
+func newZstd(r io.Reader) (io.Reader, error) {
+	d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxWindow(zstdWindow), zstd.WithDecoderMaxMemory(zstdWindow))
+	if err != nil {
+		return nil, err
+	}
+	return d.IOReadCloser(), nil
+}
+
+// zstdWindow is above what the zstd command uses up to level 19.
+const zstdWindow = 32 << 20
