@@ -109,6 +109,7 @@ func trustError(err error) error {
 		{dsse.ErrMalformed, ErrBundle},
 		{dsse.ErrSignature, ErrSignature},
 		{dsse.ErrKey, ErrUntrusted},
+		{dsse.ErrChain, ErrUntrusted},
 		{dsse.ErrUnsupported, ErrUnsupported},
 	} {
 		if errors.Is(err, class.from) {

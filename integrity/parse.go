@@ -32,6 +32,7 @@ const (
 	LenientSelfName      = "python-single-file" // the only file called "."
 	LenientUpperCase     = "upper-case-digest"  // a digest in upper case
 	LenientOrder         = "python-order"       // resources in another order than the specification's
+	LenientCertificate   = "certificate-field"  // one certificate in the field of keyless signing
 	LenientTrust         = "trust"              // what the trust verifier let pass
 	LenientV02           = "legacy-v0.2"        // a bundle of version 0.2
 )

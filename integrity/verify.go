@@ -104,8 +104,14 @@ func (v Verifier) open(ctx context.Context, bundle []byte, trust prerun.Verifier
 	}
 	r := &Result{Bundle: digestx.Of(bundle)}
 	r.subject(v.bundleName(), r.Bundle.String())
-	if _, err := parseBundle(bundle); err != nil {
+	b, err := parseBundle(bundle)
+	if err != nil {
 		return r, r.fail(v.bundleName(), err)
+	}
+	const keyless = "the certificate stands in the field of keyless signing"
+	misplaced := b.Material.Certificate != nil && methodOf(b) == MethodCertificate
+	if misplaced && v.Strict {
+		return r, r.fail(v.bundleName(), newError(ErrBundle, "", keyless))
 	}
 	signed, err := v.authenticate(ctx, bundle, trust)
 	if err != nil {
@@ -118,6 +124,9 @@ func (v Verifier) open(ctx context.Context, bundle []byte, trust prerun.Verifier
 	}
 	if v.ForbidSymlinks && s.manifest.AllowSymlinks {
 		return r, r.fail(v.bundleName(), newError(ErrManifest, "", "it was made by following links, which the caller forbids"))
+	}
+	if misplaced {
+		r.Leniencies = append(r.Leniencies, Leniency{LenientCertificate, keyless})
 	}
 	for _, w := range signed.Warnings {
 		r.Leniencies = append(r.Leniencies, Leniency{LenientTrust, w})
