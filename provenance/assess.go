@@ -276,8 +276,10 @@ func (s *session) judgeMaterial(a *assessment, m Item, p *Provenance) {
 		wanted = append(wanted, id)
 	}
 	if len(wanted) == 0 {
-		a.add(check{test: test, outcome: Unreadable, key: m.Name,
-			reason: fmt.Sprintf("neither the policy nor the caller gives a digest of the material %q", m.Name)})
+		a.add(check{
+			test: test, outcome: Unreadable, key: m.Name,
+			reason: fmt.Sprintf("neither the policy nor the caller gives a digest of the material %q", m.Name),
+		})
 		return
 	}
 	namesake := -1

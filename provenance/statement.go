@@ -310,25 +310,29 @@ func (s *Statement) predicate(predicateType string, into any, names []string) (*
 }
 
 // Encode writes the statement as compact JSON: the same statement always gives
-// the same bytes. It fails on what [ParseStatement] would refuse.
+// the same bytes. It fails on what [ParseStatement] would refuse. An absent
+// predicate is written as an empty object, because other readers ask for one.
 func (s *Statement) Encode() ([]byte, error) {
-	predicate := any(s.Predicate)
-	if s.Predicate == nil {
-		predicate = struct{}{} // Go's own in-toto library asks for one
-	}
-	payload, err := marshal(struct {
+	head, err := marshal(struct {
 		Type          string           `json:"_type"`
 		Subject       []jsonDescriptor `json:"subject"`
 		PredicateType string           `json:"predicateType"`
-		Predicate     any              `json:"predicate"`
-	}{StatementType, jsonDescriptors(s.Subjects), s.PredicateType, predicate})
+	}{StatementType, jsonDescriptors(s.Subjects), s.PredicateType})
 	if err != nil {
 		return nil, statementError("statement", err)
 	}
-	if _, err := ParseStatement(payload); err != nil {
+	b := bytes.NewBuffer(bytes.TrimSuffix(head, []byte("}")))
+	b.WriteString(`,"predicate":`)
+	if s.Predicate == nil {
+		b.WriteString("{}")
+	} else if err := json.Compact(b, s.Predicate); err != nil {
+		return nil, statementError("predicate", err)
+	}
+	b.WriteByte('}')
+	if _, err := ParseStatement(b.Bytes()); err != nil {
 		return nil, err
 	}
-	return payload, nil
+	return b.Bytes(), nil
 }
 
 // Sign encodes the statement and has it signed; the bundle is what signer
@@ -361,6 +365,7 @@ func jsonDescriptors(ds []Descriptor) []jsonDescriptor {
 
 // marshal is encoding/json without the escapes meant for HTML and without the
 // final newline: names sorted in maps, in order of declaration in structs.
+// Strings that are not UTF-8 are refused; encoding/json would change them.
 func marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -368,7 +373,25 @@ func marshal(v any) ([]byte, error) {
 	if err := enc.Encode(v); err != nil {
 		return nil, err
 	}
+	if replaced(b.Bytes()) {
+		return nil, errors.New("a string is not valid UTF-8")
+	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// replaced reports whether encoding/json wrote the escape that it uses for a
+// bad byte; a replacement character that was there is written as itself.
+func replaced(text []byte) bool {
+	for i := 0; i+1 < len(text); i++ {
+		if text[i] != '\\' {
+			continue
+		}
+		if bytes.HasPrefix(text[i:], []byte(`\ufffd`)) {
+			return true
+		}
+		i++ // the escaped character
+	}
+	return false
 }
 
 func deref(s *string) string {

@@ -96,8 +96,10 @@ func TestVerifyRefuses(t *testing.T) {
 		{"signer_may_not_speak_for_builder", func(t *testing.T) [][]byte {
 			return [][]byte{sign(t, statement(t, training(), dep("model")), "second")}
 		}, func(a *provenance.Attestation) { a.Signers = []string{"second"} }, []string{"provenance.builder.untrusted"}},
-		{"builder_level", func(t *testing.T) [][]byte { return [][]byte{good(t)} }, func(a *provenance.Attestation) { a.MinLevel = 3 },
-			[]string{"provenance.builder.level-low"}},
+		{
+			"builder_level", func(t *testing.T) [][]byte { return [][]byte{good(t)} }, func(a *provenance.Attestation) { a.MinLevel = 3 },
+			[]string{"provenance.builder.level-low"},
+		},
 		{"build_type", func(t *testing.T) [][]byte { return [][]byte{good(t)} }, func(a *provenance.Attestation) {
 			a.BuildTypes = []string{provenance.BuildTypeTraining + "/"}
 		}, []string{"provenance.build.type-unexpected"}},
@@ -133,8 +135,10 @@ func TestVerifyRefuses(t *testing.T) {
 		}, func(a *provenance.Attestation) {
 			a.Materials = []provenance.Item{{Name: "base", Digests: []digest.Digest{sum("base")}}}
 		}, []string{"provenance.material.unpinned"}},
-		{"too_old", func(t *testing.T) [][]byte { return [][]byte{good(t)} }, func(a *provenance.Attestation) { a.MaxAge = 23 * time.Hour },
-			[]string{"provenance.age.exceeded"}},
+		{
+			"too_old", func(t *testing.T) [][]byte { return [][]byte{good(t)} }, func(a *provenance.Attestation) { a.MaxAge = 23 * time.Hour },
+			[]string{"provenance.age.exceeded"},
+		},
 		{"before_not_before", func(t *testing.T) [][]byte { return [][]byte{good(t)} }, func(a *provenance.Attestation) {
 			a.NotBefore = now.Add(-time.Hour)
 		}, []string{"provenance.age.exceeded"}},
@@ -144,8 +148,10 @@ func TestVerifyRefuses(t *testing.T) {
 		{"future", func(t *testing.T) [][]byte {
 			return [][]byte{sign(t, statement(t, withTime(training(), now.Add(time.Hour)), dep("model")), "trainer")}
 		}, func(a *provenance.Attestation) { a.MaxAge = 24 * time.Hour }, []string{"provenance.age.future"}},
-		{"subject_name", func(t *testing.T) [][]byte { return [][]byte{good(t)} }, func(a *provenance.Attestation) { a.SubjectName = "model.onnx" },
-			[]string{"provenance.subject.mismatch"}},
+		{
+			"subject_name", func(t *testing.T) [][]byte { return [][]byte{good(t)} }, func(a *provenance.Attestation) { a.SubjectName = "model.onnx" },
+			[]string{"provenance.subject.mismatch"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := policy()
