@@ -68,3 +68,47 @@ func TrialsForUpper(k int, limit, alpha float64) int {
 	}
 	return hi
 }
+
+// EffectiveUpper is the upper bound of [ClopperPearsonUpper] for x failures in n
+// trials that need not be whole: counts discounted for dependence.
+func EffectiveUpper(x, n, alpha float64) float64 {
+	if !(n > 0) || math.IsInf(n, 1) || !(x >= 0 && x < n) || !(alpha > 0 && alpha < 1) {
+		return 1
+	}
+	_, high := bracket(func(p float64) bool { return betaRegularised(n-x, x+1, 1-p, p) <= alpha })
+	return high
+}
+
+// MeanAbove is a p-value against the hypothesis that independent values within
+// [0, 1] have a mean of at most limit, whatever their distribution: the
+// reciprocal of a bet that grows when they are larger (Waudby-Smith and Ramdas
+// 2024, arXiv 2010.09686), averaged over seven fixed stakes. It does not depend
+// on the order of the values.
+func MeanAbove(values []float64, limit float64) float64 {
+	if !(limit > 0 && limit < 1) || len(values) == 0 {
+		return 1
+	}
+	var stakes []float64
+	for _, h := range []float64{1.1, 1.5, 2, 3, 5, 10} {
+		if h*limit < 1 { // the stake is best against a true mean of h*limit
+			stakes = append(stakes, (h-1)/(1-limit))
+		}
+	}
+	stakes = append(stakes, 0.5/limit)
+	largest := math.Inf(-1)
+	wealth := make([]float64, len(stakes)) // logarithms
+	for i, stake := range stakes {
+		for _, v := range values {
+			if !(v >= 0 && v <= 1) {
+				return 1
+			}
+			wealth[i] += math.Log1p(stake * (v - limit))
+		}
+		largest = max(largest, wealth[i])
+	}
+	sum := 0.0
+	for _, w := range wealth {
+		sum += math.Exp(w - largest)
+	}
+	return min(1, math.Exp(math.Log(float64(len(stakes)))-largest-math.Log(sum)))
+}

@@ -36,6 +36,21 @@ func Holm(p []float64, alpha float64) []bool {
 	return reject
 }
 
+// HolmAdjust returns p-values that can be compared each with its own level:
+// those not above alpha are the ones that [Holm] rejects.
+func HolmAdjust(p []float64) []float64 {
+	adjusted := make([]float64, len(p))
+	for i := range adjusted {
+		adjusted[i] = 1
+	}
+	floor := 0.0
+	for i, h := range ascending(p) {
+		floor = max(floor, min(1, h.p*float64(len(p)-i)))
+		adjusted[h.at] = floor
+	}
+	return adjusted
+}
+
 func stepUp(p []float64, q float64) []bool {
 	reject := make([]bool, len(p))
 	order := ascending(p)

@@ -2,6 +2,7 @@ package stats_test
 
 import (
 	"math"
+	"math/rand/v2"
 	"os"
 	"strconv"
 	"strings"
@@ -256,6 +257,88 @@ func TestMultiple(t *testing.T) {
 		}
 		if got.String() != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.name, got.String(), tt.want)
+		}
+	}
+}
+
+func TestHolmAdjust(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := rapid.SliceOfN(rapid.Float64Range(0, .2), 0, 8).Draw(t, "p")
+		adjusted := stats.HolmAdjust(p)
+		for i, rejected := range stats.Holm(p, .05) {
+			if (adjusted[i] <= .05) != rejected || adjusted[i] < p[i] {
+				t.Fatalf("hypothesis %d: adjusted %g, rejected %v", i, adjusted[i], rejected)
+			}
+		}
+	})
+	if got := stats.HolmAdjust([]float64{math.NaN()}); got[0] != 1 {
+		t.Errorf("NaN became %g", got[0])
+	}
+}
+
+func TestEffectiveUpper(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 2000).Draw(t, "n")
+		k := rapid.IntRange(0, n).Draw(t, "k")
+		want := stats.ClopperPearsonUpper(k, n, .05)
+		if got := stats.EffectiveUpper(float64(k), float64(n), .05); math.Abs(got-want) > 1e-12 {
+			t.Fatalf("whole counts: %g, exact %g", got, want)
+		}
+		x := rapid.Float64Range(0, float64(k)).Draw(t, "x")
+		if got := stats.EffectiveUpper(x, float64(n), .05); got > want+1e-12 {
+			t.Fatalf("fewer failures raise the bound: %g > %g", got, want)
+		}
+	})
+	for _, tt := range [][3]float64{{0, 0, .05}, {2, 1, .05}, {-1, 5, .05}, {0, math.NaN(), .05}, {0, 5, 0}, {0, math.Inf(1), .05}} {
+		if got := stats.EffectiveUpper(tt[0], tt[1], tt[2]); got != 1 {
+			t.Errorf("EffectiveUpper(%v) = %g, want 1", tt, got)
+		}
+	}
+}
+
+// TestMeanAbove simulates values at the limit, as dependent as answers to one
+// prompt can be: the p-value is below alpha no more often than alpha says.
+func TestMeanAbove(t *testing.T) {
+	const runs, alpha, limit = 4000, .05, .1
+	rng := rand.New(rand.NewPCG(1, 2))
+	for _, mean := range []struct {
+		name string
+		draw func() float64
+	}{
+		{"all_or_nothing", func() float64 { return float64(int(rng.Float64() + limit)) }},
+		{"constant", func() float64 { return limit }},
+		{"uniform", func() float64 { return rng.Float64() * 2 * limit }},
+	} {
+		rejected := 0
+		for range runs {
+			values := make([]float64, 150)
+			for i := range values {
+				values[i] = mean.draw()
+			}
+			if stats.MeanAbove(values, limit) <= alpha {
+				rejected++
+			}
+		}
+		if most := runs*alpha + 3*math.Sqrt(runs*alpha); float64(rejected) > most {
+			t.Errorf("%s: rejected %d times of %d", mean.name, rejected, runs)
+		}
+	}
+	high := make([]float64, 40)
+	for i := range high {
+		high[i] = .4
+	}
+	if p := stats.MeanAbove(high, limit); p > 1e-4 {
+		t.Errorf("four times the limit: p = %g", p)
+	}
+	if p := stats.MeanAbove([]float64{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, .9); p > .4 {
+		t.Errorf("a high limit: p = %g", p)
+	}
+	for _, tt := range []struct {
+		values []float64
+		limit  float64
+	}{{nil, .1}, {[]float64{1}, 0}, {[]float64{1}, 1}, {[]float64{2}, .1}, {[]float64{math.NaN()}, .1}, {[]float64{1}, math.NaN()}} {
+		if p := stats.MeanAbove(tt.values, tt.limit); p != 1 {
+			t.Errorf("MeanAbove(%v, %g) = %g, want 1", tt.values, tt.limit, p)
 		}
 	}
 }
