@@ -54,6 +54,10 @@ type Result struct {
 	Reason  string        // one sentence; required unless Source says it all
 	Source  prerun.Source // subjects, findings and gaps; may be nil only if Outcome is set
 
+	// Err makes the outcome an error although the check has something to show:
+	// evidence was there and could not be read. Facts count for nothing then.
+	Err error
+
 	// Facts are figures for the report, marshalled as JSON. Keys are
 	// documented by the check. They hold no times and no durations.
 	Facts map[string]any

@@ -287,6 +287,12 @@ func (r *run) judged(n *node, result *Result) CheckResult {
 	out := r.fixed(n, result.Outcome, result.Reason)
 	out.Facts, out.Intervals, out.source = result.Facts, result.Intervals, result.Source
 	n.graphs = result.Graphs
+	if result.Err != nil {
+		failed := r.failed(n, redact.Text(result.Err.Error()))
+		failed.Facts = result.Facts
+		failed.source = joined(failed.source, result.Source)
+		return failed
+	}
 	if result.Source == nil {
 		if result.Outcome == Errored {
 			return r.failed(n, "it gave neither an outcome nor a source")
@@ -324,6 +330,17 @@ func (r *run) failed(n *node, reason string) CheckResult {
 		[]prerun.Finding{gateFinding(ruleCheckErrored, n.meta.ID, fmt.Sprintf("check %s: %s", n.meta.ID, reason))},
 		nil)
 	return out
+}
+
+// joined is what two sources say together; the second may be nil.
+func joined(a, b prerun.Source) prerun.Source {
+	if b == nil {
+		return a
+	}
+	return prerun.NewSource(
+		slices.AppendSeq(slices.Collect(a.Subjects()), b.Subjects()),
+		slices.AppendSeq(slices.Collect(a.Findings()), b.Findings()),
+		slices.AppendSeq(slices.Collect(a.Gaps()), b.Gaps()))
 }
 
 func gateFinding(rule prerun.Rule, key, message string) prerun.Finding {

@@ -1,0 +1,64 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+
+	"github.com/prerun/prerun/datasec"
+)
+
+// ScanDataset looks for poison in the rows of a data set or of a retrieval
+// corpus. Its facts are those of the dataset command: rows, root, and figures[]
+// of the detectors.
+type ScanDataset struct {
+	ID      string // "" means "datasec.scan"
+	FS      fs.FS
+	Files   []string
+	Schema  datasec.Schema
+	Scanner datasec.Scanner // Workers and Seed are the gate's
+}
+
+// Meta implements [Check].
+func (c ScanDataset) Meta() Meta {
+	return Meta{ID: orDefault(c.ID, "datasec.scan"), Version: "1", Controls: []string{"SUP-03", "DAT-01"}}
+}
+
+// CacheKey implements [Digester].
+func (c ScanDataset) CacheKey(context.Context) ([]string, error) {
+	content, err := filesContent(c.FS, c.Files...)
+	if err != nil {
+		return nil, err
+	}
+	detectors := c.Scanner.Detectors
+	if detectors == nil {
+		detectors = datasec.Builtin()
+	}
+	for _, d := range detectors {
+		content = append(content, fmt.Sprintf("detector %s %d %+v", d.Info().Name, d.Info().Version, d))
+	}
+	if c.Scanner.Against != nil {
+		content = append(content, "against "+c.Scanner.Against.Root.String())
+	}
+	return append(content, fmt.Sprintf("schema %+v", c.Schema)), nil
+}
+
+// Run implements [Check].
+func (c ScanDataset) Run(ctx context.Context, in *Input) (*Result, error) {
+	s := c.Scanner
+	s.Workers, s.Seed = in.Workers, in.Seed
+	res, err := s.Scan(ctx, datasec.Files(c.FS, c.Schema, c.Files...)...)
+	if err != nil {
+		return nil, err
+	}
+	return &Result{
+		Reason: fmt.Sprintf("%d rows", res.Rows()),
+		Source: res,
+		Facts:  DatasetFacts(res),
+	}, nil
+}
+
+// DatasetFacts are the facts of a data set scan as reports show them.
+func DatasetFacts(res *datasec.Result) map[string]any {
+	return map[string]any{"rows": res.Rows(), "root": res.Root().String(), "figures": res.Figures()}
+}

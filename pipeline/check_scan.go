@@ -1,0 +1,133 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/prerun/prerun/integrity/scan"
+	"github.com/prerun/prerun/integrity/weights"
+)
+
+// ScanModel scans every file of a folder for what loading it would run and for
+// structure that is not what it claims. Its facts are those of the scan
+// command: files[]{path, verdict, completeness, formats, weights_only}, globals.
+type ScanModel struct {
+	ID      string // "" means "scan.model"
+	FS      fs.FS
+	Path    string       // folder in FS
+	Scanner scan.Scanner // Workers is the gate's
+}
+
+// Meta implements [Check].
+func (c ScanModel) Meta() Meta {
+	return Meta{ID: orDefault(c.ID, "scan.model"), Version: "1", Controls: []string{"SUP-01", "SUP-08"}}
+}
+
+// CacheKey implements [Digester].
+func (c ScanModel) CacheKey(ctx context.Context) ([]string, error) {
+	content, err := contentOf(ctx, c.FS, c.Path)
+	if err != nil {
+		return nil, err
+	}
+	formats := c.Scanner.Formats
+	if formats == nil {
+		formats = scan.Builtin()
+	}
+	for _, f := range formats {
+		content = append(content, "format "+f.Info().ID)
+	}
+	return append(content, fmt.Sprintf("limits %+v %t", c.Scanner.Limits, c.Scanner.NoDigests)), nil
+}
+
+// Run implements [Check].
+func (c ScanModel) Run(ctx context.Context, in *Input) (*Result, error) {
+	tree, err := subTree(c.FS, c.Path)
+	if err != nil {
+		return nil, err
+	}
+	s := c.Scanner
+	s.Workers = in.Workers
+	res, err := s.Scan(ctx, tree)
+	if err != nil {
+		return nil, err
+	}
+	return &Result{
+		Reason: fmt.Sprintf("%d files, verdict %s, %s", len(res.Files), res.Verdict(), res.Completeness()),
+		Source: under(c.Path, res),
+		Facts:  ScanFacts(res),
+	}, nil
+}
+
+// ScanFacts are the facts of a scan as reports show them.
+func ScanFacts(res *scan.Result) map[string]any {
+	files := []map[string]any{}
+	for i := range res.Files {
+		for f := range res.Files[i].All() {
+			entry := map[string]any{
+				"path": f.Path, "verdict": f.Verdict, "completeness": f.Completeness, "formats": notNil(f.Formats),
+			}
+			for key, value := range f.Facts {
+				entry[key] = value
+			}
+			files = append(files, entry)
+		}
+	}
+	globals := []map[string]any{}
+	for _, g := range res.Globals {
+		globals = append(globals, map[string]any{"module": g.Module, "name": g.Name, "grade": g.Grade, "called": g.Called})
+	}
+	return map[string]any{"files": files, "globals": globals}
+}
+
+// ScanWeights looks at the numbers in a model's safetensors files. Its fact
+// "tensors" is one line of statistics for each tensor.
+type ScanWeights struct {
+	ID      string // "" means "weights.scan"
+	FS      fs.FS
+	Path    string          // folder in FS
+	Scanner weights.Scanner // Workers is the gate's
+}
+
+// Meta implements [Check].
+func (c ScanWeights) Meta() Meta {
+	return Meta{ID: orDefault(c.ID, "weights.scan"), Version: "1", Controls: []string{"SUP-01"}}
+}
+
+// CacheKey implements [Digester].
+func (c ScanWeights) CacheKey(ctx context.Context) ([]string, error) {
+	content, err := contentOf(ctx, c.FS, c.Path)
+	if err != nil {
+		return nil, err
+	}
+	return append(content, fmt.Sprintf("options %v %d %d", c.Scanner.OutlierZ, c.Scanner.MaxRows, c.Scanner.MaxRow)), nil
+}
+
+// Run implements [Check].
+func (c ScanWeights) Run(ctx context.Context, in *Input) (*Result, error) {
+	tree, err := subTree(c.FS, c.Path)
+	if err != nil {
+		return nil, err
+	}
+	s := c.Scanner
+	s.Workers = in.Workers
+	res, err := s.Scan(ctx, tree)
+	if err != nil {
+		return nil, err
+	}
+	var elements int64
+	for _, t := range res.Tensors {
+		elements += t.Elements
+	}
+	return &Result{
+		Reason: fmt.Sprintf("%d tensors, %d elements", len(res.Tensors), elements),
+		Source: under(c.Path, res),
+		Facts:  WeightsFacts(res),
+	}, nil
+}
+
+// WeightsFacts are the facts of a weights scan as reports show them.
+func WeightsFacts(res *weights.Result) map[string]any {
+	return map[string]any{"tensors": slices.Clip(res.Tensors), "not_looked_into": notNil(res.Others)}
+}
