@@ -42,11 +42,23 @@ func nestedIn(head []byte, size int64, e encoding) ([]string, bool) {
 	return unwrap(head, int64(len(head)) >= size, nil)
 }
 
+// SniffNested reports whether text holds a pickle that names something, as it
+// stands or in up to four encodings, which it returns outermost first.
+func SniffNested(text []byte) ([]string, bool) {
+	return unwrap(text[:min(len(text), sniffSize)], len(text) <= sniffSize, nil)
+}
+
+// torchHead is how the first pickle of torch's legacy format starts.
+var torchHead = []byte("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.")
+
 func unwrap(head []byte, whole bool, around []string) ([]string, bool) {
 	if len(head) < 6 {
 		return nil, false
 	}
 	if mayStart[head[0]] {
+		if bytes.HasPrefix(head, torchHead) {
+			return around, true
+		}
 		if p := probe(head, whole); p.globals > 0 && p.likelihood() == Certain || p.proto && p.ranOut && p.ops >= 4 {
 			return around, true
 		}
