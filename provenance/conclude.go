@@ -246,8 +246,8 @@ func (c *conclusion) lineage(roots [][]step, rules []*Attestation) {
 func (c *conclusion) carry(done *trail) {
 	var groups []*group
 	for ; done != nil; done = done.next {
-		if done.link.down != nil {
-			groups = append(groups, done.link.group)
+		if done.via != nil {
+			groups = append(groups, done.via)
 		}
 	}
 	slices.SortFunc(groups, func(a, b *group) int { return cmp.Compare(a.id, b.id) })
@@ -272,6 +272,7 @@ func (c *conclusion) broken(up *climb, roots [][]step, rules []*Attestation) {
 	if len(problems) == 0 && up.clash != nil {
 		problems = []problem{*up.clash}
 	}
+	problems = distinct(problems)
 	q := Requirement{Name: "lineage", Outcome: Absent}
 	for _, p := range problems {
 		if p.rule.ID != ruleParent.ID {
@@ -301,6 +302,23 @@ func (c *conclusion) broken(up *climb, roots [][]step, rules []*Attestation) {
 		c.find(p.rule, p.link.group, p.link.fragment(), redact.Excerpt([]byte(p.link.parent().label()), 160), "lineage: "+p.reason+".")
 	}
 	c.require(q)
+}
+
+// distinct keeps one of the problems that several ways up to the same edge
+// have in common.
+func distinct(problems []problem) []problem {
+	type edge struct {
+		rule  string
+		group *group
+		index int
+	}
+	seen := make(map[edge]bool)
+	return slices.DeleteFunc(problems, func(p problem) bool {
+		e := edge{p.rule.ID, p.link.group, p.link.index}
+		again := seen[e]
+		seen[e] = true
+		return again
+	})
 }
 
 // refused adds what the drawing shows and no requirement stumbled over: a

@@ -84,6 +84,7 @@ type queue struct {
 
 type trail struct {
 	link *link
+	via  *group // the statement about the link's parent; nil where it ends
 	next *trail
 }
 
@@ -122,19 +123,18 @@ func (c *climb) prove(todo *queue, done *trail) (*trail, bool) {
 	if c.obstacle(l) != nil {
 		return nil, false
 	}
-	done = &trail{l, done}
 	if c.ends(l) {
-		return c.prove(todo.next, done)
+		return c.prove(todo.next, &trail{l, nil, done})
 	}
 	key := strings.Join(l.parent().Digest.counted(), " ")
 	before := c.climbed[key]
 	if before >= l.depth { // a diamond is climbed once
-		return c.prove(todo.next, done)
+		return c.prove(todo.next, &trail{l, nil, done})
 	}
 	c.climbed[key] = l.depth
 	for _, from := range c.statementsAbout(l) {
 		more := c.links(from, l, l.depth-1, l.root, todo.next)
-		if t, ok := c.prove(more, done); ok || c.steps > c.limits.Steps {
+		if t, ok := c.prove(more, &trail{l, from.group, done}); ok || c.steps > c.limits.Steps {
 			return t, ok
 		}
 	}
