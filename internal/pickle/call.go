@@ -462,6 +462,11 @@ func (m *machine) keep(v value, depth int, room *int) Value {
 		out.Offset, out.Len = v.at, int64(v.n-1)
 		out.Text = m.bigInt(v)
 	case Float:
+		if v.n != 0 {
+			out.Offset = v.at
+			out.Text = string(m.in.bytes(v.at, min(int64(v.n-1), 64), &m.scratch))
+			break
+		}
 		out.Text = strconv.FormatFloat(math.Float64frombits(uint64(v.at)), 'g', -1, 64)
 	case Str, Bytes:
 		out.Offset, out.Len = v.at, int64(v.n)

@@ -119,15 +119,6 @@ func (m *machine) readLine() (off, n int64, ok bool) {
 	return off, n - 1, true
 }
 
-// lineBytes is the argument line of m.op, at most max bytes of it.
-func (m *machine) lineBytes(max int64) (b []byte, cut, ok bool) {
-	off, n, ok := m.readLine()
-	if !ok {
-		return nil, false, false
-	}
-	return m.in.bytes(off, min(n, max), &m.scratch), n > max, true
-}
-
 // maxNumber is more digits than CPython converts by default (4300).
 const maxNumber = 8192
 
@@ -170,14 +161,14 @@ func (m *machine) textInt() {
 func clip(b []byte) []byte { return b[:min(len(b), 64)] }
 
 func (m *machine) textFloat() {
-	line, cut, ok := m.lineBytes(maxNumber)
+	off, n, ok := m.readLine()
 	if !ok {
 		return
 	}
-	if cut || !validFloat(line) {
+	if line := m.in.bytes(off, min(n, maxNumber), &m.scratch); n > maxNumber || !validFloat(line) {
 		m.fault("FLOAT %q is no number", clip(line))
 	}
-	m.push(value{typ: Float, at: int64(math.Float64bits(math.NaN()))})
+	m.push(value{typ: Float, at: off, n: saturate(uint64(n) + 1)})
 }
 
 // long pushes a LONG1 or LONG4: two's complement.
@@ -204,10 +195,11 @@ func (m *machine) long(n uint64) {
 
 // textKey is GET and PUT: the key is decimal.
 func (m *machine) textKey() {
-	line, cut, ok := m.lineBytes(maxNumber)
+	off, n, ok := m.readLine()
 	if !ok {
 		return
 	}
+	line, cut := m.in.bytes(off, min(n, maxNumber), &m.scratch), n > maxNumber
 	op := m.op
 	num := parseInt(line, false)
 	if cut || !num.ok {

@@ -122,6 +122,9 @@ func walk(v pickle.Value, f func(pickle.Value) bool) bool {
 }
 
 func (a *assessor) add(x Assessment) {
+	if x.Reading == pickle.Plain && x.Level == Suspicious {
+		x.Level = Low // array data of joblib makes odd opcodes when it is run as such
+	}
 	if x.Dormant && x.Level > Low {
 		x.Level--
 		x.Detail += ", behind a fault at which every known loader stops"
