@@ -39,17 +39,17 @@ func (r *run) unclaimed(ctx context.Context, a *Artifact, out *Sink, recognised 
 
 func (r *run) search(ctx context.Context, a *Artifact, out *Sink, h span) error {
 	buf := make([]byte, min(h.end-h.off, searchWindow))
+	held := 0 // carried over from the window before, so that reads only go forward
 	for off := h.off; off < h.end; {
 		w := buf[:min(int64(len(buf)), h.end-off)]
-		if _, err := a.ReadAt(w, off); err != nil && !errors.Is(err, io.EOF) {
+		if _, err := a.ReadAt(w[held:], off+int64(held)); err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
-		last := off+int64(len(w)) == h.end
 		limit := len(w)
-		if !last {
+		if off+int64(len(w)) < h.end {
 			limit -= searchOverlap
 		}
-		for i := 0; i < limit; i++ {
+		for i := range limit {
 			if !magicStart[w[i]] {
 				continue
 			}
@@ -58,6 +58,7 @@ func (r *run) search(ctx context.Context, a *Artifact, out *Sink, h span) error 
 				return err
 			}
 		}
+		held = copy(buf, w[limit:])
 		off += int64(limit)
 	}
 	return nil

@@ -21,7 +21,7 @@ type entry struct {
 // scan routes one artefact to every format that matches, and then looks at
 // what none of them claimed.
 func (r *run) scan(ctx context.Context, a *Artifact) FileResult {
-	out := &Sink{a: a, id: "engine", res: FileResult{Completeness: Complete}}
+	out := &Sink{a: a, res: FileResult{Completeness: Complete}}
 	recognised := r.formatsOf(ctx, a, out)
 	if a.Size == 0 && len(out.res.Formats) == 0 {
 		out.res.Formats = []string{"empty"}
@@ -53,21 +53,24 @@ func (r *run) formatsOf(ctx context.Context, a *Artifact, out *Sink) []claimant 
 	for _, e := range r.formats {
 		m, err := match(e.format, a.Probe)
 		if err != nil {
-			out.gap(Failed, fmt.Sprintf("format %s: %v", e.info.ID, err), 0, 0)
+			out.gap(Failed, faultText(e.info.ID, err), 0, 0)
 		}
 		if m == No {
 			continue
 		}
 		kept, globals := r.kept, len(out.res.Globals)
-		sub := &Sink{a: a, id: e.info.ID, res: FileResult{Completeness: Complete}}
-		err = runFormat(ctx, e.format, a, sub)
+		sub := &Sink{a: a, res: FileResult{Completeness: Complete}}
+		err = sub.run(ctx, e.format)
 		if errors.Is(err, ErrNotFormat) && m == Maybe && sub.fault == nil {
 			r.kept = kept
 			out.res.Globals = out.res.Globals[:globals]
 			continue
 		}
-		if err = cmp.Or(sub.fault, err); err != nil {
+		if err != nil {
 			sub.gap(completenessOf(err), fmt.Sprintf("format %s: %v", e.info.ID, err), 0, 0)
+		}
+		if sub.fault != nil {
+			sub.gap(Failed, faultText(e.info.ID, sub.fault), 0, 0)
 		}
 		slices.SortFunc(sub.claims, func(x, y span) int { return cmp.Or(cmp.Compare(x.off, y.off), cmp.Compare(x.end, y.end)) })
 		recognised = append(recognised, claimant{e.info, sub.claims})
@@ -104,8 +107,8 @@ func (s *Sink) merge(r FileResult, id string) {
 	}
 }
 
-// match and runFormat contain panics: a format that fails on hostile input must
-// not take the scan of other files with it.
+// match and run contain panics: a format that fails on hostile input must not
+// take the scan of other files with it.
 func match(f Format, p Probe) (m Match, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -115,14 +118,17 @@ func match(f Format, p Probe) (m Match, err error) {
 	return f.Match(p), nil
 }
 
-func runFormat(ctx context.Context, f Format, a *Artifact, out *Sink) (err error) {
+func (s *Sink) run(ctx context.Context, f Format) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("panic: %.200v", v)
+			s.fault = fmt.Errorf("panic: %.200v", v)
 		}
 	}()
-	return f.Scan(ctx, a, out)
+	return f.Scan(ctx, s.a, s)
 }
+
+// faultText is the reason of a gap for which a format is to blame, not the file.
+func faultText(id string, err error) string { return fmt.Sprintf("fault in format %s: %v", id, err) }
 
 // completenessOf is Inconclusive where more budget would have helped.
 func completenessOf(err error) Completeness {

@@ -33,6 +33,8 @@ type expanded struct {
 	tail []byte // the last bytes, when they do not: recognition looks there
 	cur  io.Reader
 	pos  int64
+	last []byte // what was decoded on demand last, to serve small steps back
+	at   int64  // offset of last
 }
 
 // expand decodes a stream once to its end, telling what it decodes to tee when
@@ -90,7 +92,7 @@ func (r *run) spendQuietly(res Resource, n int64) bool {
 
 func (x *expanded) close() {
 	x.run.release(Memory, int64(len(x.head)))
-	x.head = nil
+	x.head, x.tail, x.last = nil, nil, nil
 	closeReader(x.cur)
 	x.cur = nil
 }
@@ -121,7 +123,13 @@ func (x *expanded) ReadAt(p []byte, off int64) (n int, err error) {
 	if off >= x.size {
 		return n, io.EOF
 	}
+	if off >= x.at && off+int64(len(p)) <= x.at+int64(len(x.last)) {
+		return n + copy(p, x.last[off-x.at:]), nil
+	}
 	m, err := x.decodeAt(p, off)
+	if m <= searchWindow {
+		x.last, x.at = append(x.last[:0], p[:m]...), off
+	}
 	return n + m, err
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/integrity/scan/globals"
 	"github.com/prerun/prerun/internal/pickle"
+	"github.com/prerun/prerun/internal/redact"
 )
 
 // pickleFormat executes pickles on an abstract machine and judges what loading
@@ -30,6 +31,11 @@ var (
 	rulePickleCallUnlisted = prerun.Rule{
 		ID: "scan.pickle.unlisted-call", Title: "call of an unknown function", Severity: prerun.Medium,
 		Help: "Loading the file calls a Python object that is on no list of what models need. It may be a class of the model's own program; check what it does when it is built, or convert the model to safetensors.",
+		Refs: []prerun.Reference{refDeserialize},
+	}
+	rulePickleChecked = prerun.Rule{
+		ID: "scan.pickle.checked-call", Title: "known function with unusual arguments", Severity: prerun.Medium,
+		Help: "Loading the file calls a function that models need with arguments that they do not give it, such as a function to be called in turn. Find out which program wrote the file, or convert the model to safetensors.",
 		Refs: []prerun.Reference{refDeserialize},
 	}
 	rulePickleUnlisted = prerun.Rule{
@@ -84,6 +90,7 @@ var pickleCauses = map[globals.Cause]prerun.Rule{
 	globals.DeniedGlobal:   rulePickleDenied,
 	globals.UnlistedGlobal: rulePickleUnlisted,
 	globals.UnlistedCall:   rulePickleCallUnlisted,
+	globals.CheckedCall:    rulePickleChecked,
 	globals.DangerousArgs:  rulePickleArguments,
 	globals.DynamicImport:  rulePickleDynamic,
 	globals.ComputedCall:   rulePickleComputed,
@@ -101,7 +108,7 @@ func (pickleFormat) Info() Info {
 		ID: "pickle", Within: []string{"text"},
 		Extensions: []string{".pkl", ".pickle", ".dill", ".joblib", ".pt", ".pth", ".ckpt", ".bin"},
 		Rules: []prerun.Rule{
-			rulePickleCall, rulePickleDenied, rulePickleCallUnlisted, rulePickleUnlisted, rulePickleArguments,
+			rulePickleCall, rulePickleDenied, rulePickleCallUnlisted, rulePickleChecked, rulePickleUnlisted, rulePickleArguments,
 			rulePickleDynamic, rulePickleComputed, rulePickleExtension, rulePickleWrite, rulePickleOddName,
 			rulePickleDivergence, rulePicklePayload,
 		},
@@ -135,6 +142,7 @@ func (f pickleFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
 	for _, x := range t.Exceeded {
 		s.out.Gap(fmt.Sprintf("the pickle goes over the limit of %s", x.Limit), x.Offset, 0)
 	}
+	s.weightsOnly(t)
 	if cerr := s.children(ctx, t); cerr != nil {
 		return cerr
 	}
@@ -228,9 +236,6 @@ func (s *pickleScan) assessment(t *pickle.Trace, as globals.Assessment) {
 	if as.Level == globals.Malicious && rule.Severity == prerun.Critical {
 		sev = prerun.Critical
 	}
-	if as.Dormant {
-		sev = min(sev, prerun.Medium)
-	}
 	f := prerun.Finding{
 		Rule:       rule,
 		Severity:   sev,
@@ -247,6 +252,20 @@ func (s *pickleScan) assessment(t *pickle.Trace, as globals.Assessment) {
 		f.Evidence["reading"] = as.Reading.String()
 	}
 	s.out.Finding(f)
+}
+
+// weightsOnly states whether torch.load opens the file with weights_only; the
+// reason is the first of several.
+func (s *pickleScan) weightsOnly(t *pickle.Trace) {
+	ok, blockers := globals.WeightsOnly(t)
+	switch {
+	case ok:
+		s.out.Fact(factWeightsOnly, "yes")
+	case len(blockers) > 0:
+		s.out.Fact(factWeightsOnly, "no: "+redact.Text(blockers[0].Reason))
+	default:
+		s.out.Fact(factWeightsOnly, "no: not read to the end")
+	}
 }
 
 // divergences reports what picklers do not write. Where known programs write

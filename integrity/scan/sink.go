@@ -16,7 +16,6 @@ import (
 // concurrent use.
 type Sink struct {
 	a      *Artifact
-	id     string
 	res    FileResult
 	claims []span
 	fault  error // a claim or a child that no format may make
@@ -103,10 +102,10 @@ func (s *Sink) Global(g Global) {
 func (s *Sink) Claim(off, length int64) {
 	switch {
 	case off < 0 || length < 0 || off > s.a.Size || length > s.a.Size-off:
-		s.fault = fmt.Errorf("format %s claimed %d bytes at offset %d of %d", s.id, length, off, s.a.Size)
+		s.fault = fmt.Errorf("it claimed %d bytes at offset %d of %d", length, off, s.a.Size)
 	case length == 0:
 	case len(s.claims) == maxClaims:
-		s.fault = fmt.Errorf("format %s claimed more than %d ranges", s.id, maxClaims)
+		s.fault = fmt.Errorf("it claimed more than %d ranges", maxClaims)
 	default:
 		s.claims = append(s.claims, span{off, off + length})
 	}
@@ -138,7 +137,7 @@ func (s *Sink) Child(ctx context.Context, c Child) error {
 
 func (s *Sink) child(ctx context.Context, c Child) {
 	if c.Reader == nil || c.Size < 0 {
-		s.fault = fmt.Errorf("format %s handed over a child without content", s.id)
+		s.fault = errors.New("it handed over a child without content")
 		return
 	}
 	a := &Artifact{

@@ -1,7 +1,6 @@
 package scan
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +26,7 @@ func (textFormat) Info() Info {
 }
 
 func (textFormat) Match(p Probe) Match {
-	if p.Size == 0 || bytes.IndexByte(p.Head, 0) >= 0 {
+	if p.Size == 0 || binaryIn(p.Head) {
 		return No
 	}
 	head := p.Head
@@ -38,6 +37,17 @@ func (textFormat) Match(p Probe) Match {
 		return No
 	}
 	return Maybe
+}
+
+// binaryIn reports control characters that no text file has. Short protobuf
+// messages and pickles are valid UTF-8, but hold some of these.
+func binaryIn(p []byte) bool {
+	for _, c := range p {
+		if c < ' ' && (c < '\a' || c > '\r') && c != 0x1b && c != 0x1a {
+			return true
+		}
+	}
+	return false
 }
 
 // partialRune is the length of a rune that the end of p cuts, 0 when none is.
@@ -67,7 +77,7 @@ func (textFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
 		if off+int64(len(p)) < a.Size {
 			p = p[:len(p)-partialRune(p)]
 		}
-		if bytes.IndexByte(p, 0) >= 0 || !utf8.Valid(p) {
+		if binaryIn(p) || !utf8.Valid(p) {
 			return fmt.Errorf("text: %w", ErrNotFormat)
 		}
 		off += int64(len(p))

@@ -1,0 +1,3 @@
+package scan_test
+
+func runHostileChild() bool { return false }
