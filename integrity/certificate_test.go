@@ -131,7 +131,9 @@ func TestCertificates(t *testing.T) {
 		}
 		return out
 	}
-	under := func(parent *testCert, change func(*x509.Certificate)) *testCert { return issue(t, "odd", parent, change) }
+	under := func(parent *testCert, change func(*x509.Certificate)) *testCert {
+		return issue(t, "odd", parent, change)
+	}
 	leafWith := func(change func(*x509.Certificate)) *testCert { return under(middle, change) }
 	expired := func(c *x509.Certificate) { c.NotAfter = then.Add(-time.Hour) }
 	trusting := func(roots ...*testCert) integrity.CertificateVerifier {

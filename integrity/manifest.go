@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"hash"
 	"iter"
 	"slices"
@@ -282,8 +281,4 @@ func (m *Manifest) checkShard(prev, r Resource) error {
 		return newError(ErrManifest, prev.Name(), "%d bytes, and not the file's last shard", prev.End-prev.Start)
 	}
 	return nil
-}
-
-func (m *Manifest) String() string {
-	return fmt.Sprintf("%d resources by %s, %s, root %s", len(m.Resources), m.Method(), m.Algorithm, m.Root())
 }

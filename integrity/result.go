@@ -90,16 +90,19 @@ func (r *Result) fail(path string, err error) error {
 	return err
 }
 
-// sign fills in what the verified statement says.
+// accept fills in what the verified statement says.
 func (r *Result) accept(s *statement) {
 	r.Name, r.Manifest = s.name, s.manifest
 	r.Leniencies = append(r.Leniencies, s.lenient...)
 }
 
-// describe files the signed files as subjects, and the leniencies.
-func (r *Result) describe(bundle string) {
-	r.subject(".", r.Manifest.Root().String())
-	for name, d := range r.Manifest.Files() {
+// describe files as subjects what is about to be looked at: the whole model or
+// a part of it; and the leniencies.
+func (r *Result) describe(bundle string, m *Manifest) {
+	if len(m.Resources) == len(r.Manifest.Resources) {
+		r.subject(".", m.Root().String())
+	}
+	for name, d := range m.Files() {
 		r.subject(name, d.String())
 	}
 	for _, l := range r.Leniencies {

@@ -162,22 +162,30 @@ func (v Verifier) authenticate(ctx context.Context, bundle []byte, trust prerun.
 }
 
 func (v Verifier) compareFolder(ctx context.Context, fsys fs.FS, r *Result) error {
-	want := r.Manifest
-	r.describe(v.bundleName())
-	if want.Resources[0].Path == selfName {
+	r.describe(v.bundleName(), r.Manifest)
+	if r.Manifest.Resources[0].Path == selfName {
 		return v.conclude(r, []Difference{{Change: KindChanged, Path: selfName, Detail: "a folder, where a single file was signed"}}, nil)
 	}
-	ignore, err := newIgnoreList(v.Ignore, want.Ignore)
+	t, err := v.list(ctx, fsys, r)
 	if err != nil {
 		return err
 	}
-	t, err := listTree(ctx, fsys, ignore, links{allow: want.AllowSymlinks})
+	return v.compare(ctx, fsys, t, r)
+}
+
+// list lists the model but for what the signer or the caller left out.
+func (v Verifier) list(ctx context.Context, fsys fs.FS, r *Result) (*tree, error) {
+	ignore, err := newIgnoreList(v.Ignore, r.Manifest.Ignore)
 	if err != nil {
-		return r.fail(".", listError(ctx, err))
+		return nil, err
+	}
+	t, err := listTree(ctx, fsys, ignore, links{allow: r.Manifest.AllowSymlinks})
+	if err != nil {
+		return nil, r.fail(".", listError(ctx, err))
 	}
 	r.Ignored = t.ignored
 	v.reportIgnored(ctx, fsys, r)
-	return v.compare(ctx, fsys, t, r)
+	return t, nil
 }
 
 func (v Verifier) compareFile(ctx context.Context, fsys fs.FS, name string, r *Result) error {
@@ -185,7 +193,7 @@ func (v Verifier) compareFile(ctx context.Context, fsys fs.FS, name string, r *R
 	if r.Manifest.Resources[0].Path == selfName {
 		r.Manifest.rename(base)
 	}
-	r.describe(v.bundleName())
+	r.describe(v.bundleName(), r.Manifest)
 	t, err := fileTree(fsys, name, links{allow: r.Manifest.AllowSymlinks})
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -202,20 +210,27 @@ func (v Verifier) compareFile(ctx context.Context, fsys fs.FS, name string, r *R
 	return v.compare(ctx, fsys, t, r)
 }
 
-// compare hashes the files that are signed; of any other, being there is all
-// that matters.
 func (v Verifier) compare(ctx context.Context, fsys fs.FS, t *tree, r *Result) error {
-	want := r.Manifest
+	differences, bad, err := v.differences(ctx, fsys, t, r.Manifest, r)
+	if err != nil {
+		return r.fail(".", err)
+	}
+	return v.conclude(r, differences, bad)
+}
+
+// differences hashes the files that are signed; of any other, being there is
+// all that matters. Files that could not be read are in the map.
+func (v Verifier) differences(ctx context.Context, fsys fs.FS, t *tree, want *Manifest, r *Result) ([]Difference, map[string]error, error) {
 	signed := make(map[string]bool)
 	for name := range want.Files() {
 		signed[name] = true
 	}
-	var known []source
+	var files []source
 	var extra []Resource
 	for _, f := range t.files {
 		switch {
 		case signed[f.name]:
-			known = append(known, f)
+			files = append(files, f)
 		case want.ShardSize > 0 && f.info.Size() == 0:
 			r.Uncovered = append(r.Uncovered, f.name)
 		default:
@@ -224,9 +239,9 @@ func (v Verifier) compare(ctx context.Context, fsys fs.FS, t *tree, r *Result) e
 	}
 	r.Uncovered = append(r.Uncovered, t.uncovered...)
 	h := Hasher{Workers: v.Workers, Progress: v.Progress}
-	got, bad, err := h.hashSources(ctx, fsys, known, want.Parameters)
+	got, bad, err := h.hashSources(ctx, fsys, files, want.Parameters)
 	if err != nil {
-		return r.fail(".", err)
+		return nil, nil, err
 	}
 	// A file that could not be read is neither there nor missing.
 	comparable := &Manifest{Parameters: want.Parameters}
@@ -236,7 +251,7 @@ func (v Verifier) compare(ctx context.Context, fsys fs.FS, t *tree, r *Result) e
 		}
 	}
 	got.Resources = append(got.Resources, extra...)
-	return v.conclude(r, diff(comparable, got, t.irregular), bad)
+	return diff(comparable, got, t.irregular), bad, nil
 }
 
 // conclude files what was found and makes the error of it.

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"fmt"
 
-	"github.com/prerun/prerun/internal/limits"
 	"github.com/prerun/prerun/internal/strictjson"
 )
 
@@ -70,7 +69,7 @@ type wireMaterial struct {
 // ParseBundle reads a bundle. Unknown members are errors, as they are for
 // every verifier of this format. The media type is not judged here.
 func ParseBundle(data []byte) (*Bundle, error) {
-	tree, err := strictjson.Parse(data, strictjson.Limits{Bytes: limits.MaxBundle})
+	tree, err := strictjson.Parse(data, bundleLimits)
 	if err != nil {
 		return nil, malformed(err)
 	}

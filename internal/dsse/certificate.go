@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -27,10 +28,8 @@ func CheckLeaf(leaf *x509.Certificate) error {
 	if leaf.KeyUsage&x509.KeyUsageDigitalSignature != 0 {
 		return nil
 	}
-	for _, usage := range leaf.ExtKeyUsage {
-		if usage == x509.ExtKeyUsageCodeSigning {
-			return nil
-		}
+	if slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageCodeSigning) {
+		return nil
 	}
 	return fmt.Errorf("%w: it is neither for digital signatures nor for code signing", ErrChain)
 }

@@ -33,6 +33,10 @@ const InTotoType = "application/vnd.in-toto+json"
 // MaxSignatures bounds the signatures of one envelope.
 const MaxSignatures = 64
 
+// bundleLimits hold before anything is authenticated. A payload is one value,
+// however long; 32 log entries with their proofs are some thousands.
+var bundleLimits = strictjson.Limits{Bytes: limits.MaxBundle, Nodes: 1 << 16}
+
 // PAE is the pre-authentication encoding: the bytes that are really signed.
 func PAE(payloadType string, payload []byte) []byte {
 	out := make([]byte, 0, len(payloadType)+len(payload)+32)
@@ -63,7 +67,7 @@ type Envelope struct {
 // ParseEnvelope reads a bare DSSE envelope. Unknown members are ignored, as
 // the DSSE specification asks.
 func ParseEnvelope(data []byte) (*Envelope, error) {
-	tree, err := strictjson.Parse(data, strictjson.Limits{Bytes: limits.MaxBundle})
+	tree, err := strictjson.Parse(data, bundleLimits)
 	if err != nil {
 		return nil, malformed(err)
 	}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/internal/keys"
-	"github.com/prerun/prerun/internal/limits"
 	"github.com/prerun/prerun/internal/strictjson"
 )
 
@@ -147,7 +146,7 @@ func (v *KeyVerifier) Verify(ctx context.Context, bundle []byte) (*prerun.Signed
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	tree, err := strictjson.Parse(bundle, strictjson.Limits{Bytes: limits.MaxBundle})
+	tree, err := strictjson.Parse(bundle, bundleLimits)
 	if err != nil {
 		return nil, malformed(err)
 	}

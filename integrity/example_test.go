@@ -1,0 +1,173 @@
+package integrity_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"testing/fstest"
+
+	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/integrity"
+	"github.com/prerun/prerun/internal/keys"
+)
+
+// exampleModel stands for root.FS() of an os.Root, and exampleKey for the
+// signer's key.
+var (
+	exampleModel = fstest.MapFS{
+		"config.json":       {Data: []byte(`{"layers":2}`)},
+		"model.safetensors": {Data: []byte("weights")},
+	}
+	exampleKey = keys.Demo("integrity example")
+)
+
+// Sign a model folder, and verify it before loading.
+func Example() {
+	ctx := context.Background()
+	signer, err := integrity.NewKeySigner(exampleKey)
+	if err != nil {
+		log.Fatal(err)
+	}
+	manifest, err := integrity.Hasher{}.Hash(ctx, exampleModel)
+	if err != nil {
+		log.Fatal(err)
+	}
+	bundle, err := integrity.Signing{Name: "example"}.Sign(ctx, manifest, signer)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	trust, err := integrity.NewKeyVerifier(exampleKey.Public())
+	if err != nil {
+		log.Fatal(err)
+	}
+	result, err := integrity.Verifier{}.Verify(ctx, exampleModel, bundle, trust)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(result.Verified(), result.Signed.Method, result.Manifest.Root())
+	// Output: true key sha256:314a5707ebb260bca7de8eac3868d265e9113f394cf0bfae4349ebd2585ab3d9
+}
+
+// A manifest has a digest for each file and one for the model.
+func ExampleHasher_Hash() {
+	m, err := integrity.Hasher{}.Hash(context.Background(), exampleModel)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for name, digest := range m.Files() {
+		fmt.Println(name, digest)
+	}
+	// Output:
+	// config.json sha256:868b289781a58a4c21472c5ee225bfe5232eccee4e3005ec42840334d603e33e
+	// model.safetensors sha256:9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c
+}
+
+// A model that differs from what was signed is described file by file.
+func ExampleVerifier_Verify() {
+	ctx := context.Background()
+	signer, _ := integrity.NewKeySigner(exampleKey)
+	trust, _ := integrity.NewKeyVerifier(exampleKey.Public())
+	manifest, _ := integrity.Hasher{}.Hash(ctx, exampleModel)
+	bundle, _ := integrity.Signing{}.Sign(ctx, manifest, signer)
+
+	tampered := fstest.MapFS{
+		"config.json":       exampleModel["config.json"],
+		"model.safetensors": {Data: []byte("Weights")},
+		"modeling.py":       {Data: []byte("import os")},
+	}
+	result, err := integrity.Verifier{}.Verify(ctx, tampered, bundle, trust)
+	fmt.Println(err)
+	fmt.Println(integrity.Rejected(err), prerun.Decide(result, prerun.Medium))
+	for f := range result.Findings() {
+		fmt.Println(f.Severity, f.Rule.ID, f.Path())
+	}
+	// Output:
+	// model differs from what was signed: "model.safetensors" modified; "modeling.py" extra
+	// true fail
+	// critical integrity.model.modified model.safetensors
+	// high integrity.model.extra modeling.py
+}
+
+// Load only part of a model, and verify only that part.
+func ExampleVerifier_VerifyPaths() {
+	ctx := context.Background()
+	signer, _ := integrity.NewKeySigner(exampleKey)
+	trust, _ := integrity.NewKeyVerifier(exampleKey.Public())
+	manifest, _ := integrity.Hasher{}.Hash(ctx, exampleModel)
+	bundle, _ := integrity.Signing{}.Sign(ctx, manifest, signer)
+
+	result, err := integrity.Verifier{}.VerifyPaths(ctx, exampleModel, []string{"config.json"}, bundle, trust)
+	fmt.Println(err)
+	for s := range result.Subjects() {
+		fmt.Println(s.Path)
+	}
+	// Output:
+	// <nil>
+	// config.json
+	// model.sig
+}
+
+// remoteSigner has a service sign: it is all that a key management system or a
+// token needs to implement.
+type remoteSigner struct {
+	service func(ctx context.Context, payloadType string, payload []byte) ([]byte, error)
+}
+
+func (s remoteSigner) Sign(ctx context.Context, payloadType string, payload []byte) ([]byte, error) {
+	bundle, err := s.service(ctx, payloadType, payload)
+	if err != nil {
+		return nil, fmt.Errorf("signing service: %w", err)
+	}
+	return bundle, nil
+}
+
+// A signer is one method. What it returns is checked before it is handed on.
+func ExampleSigning_Sign_remote() {
+	ctx := context.Background()
+	manifest, _ := integrity.Hasher{}.Hash(ctx, exampleModel)
+	down := remoteSigner{func(context.Context, string, []byte) ([]byte, error) { return nil, errors.New("unavailable") }}
+	_, err := integrity.Signing{}.Sign(ctx, manifest, down)
+	fmt.Println(err)
+	rogue := remoteSigner{func(context.Context, string, []byte) ([]byte, error) { return []byte("{}"), nil }}
+	_, err = integrity.Signing{}.Sign(ctx, manifest, rogue)
+	fmt.Println(errors.Is(err, integrity.ErrBundle))
+	// Output:
+	// signing service: unavailable
+	// true
+}
+
+// anyOf trusts what one of several verifiers trusts, such as the keys of
+// several teams.
+type anyOf []prerun.Verifier
+
+func (a anyOf) Verify(ctx context.Context, bundle []byte) (*prerun.Signed, error) {
+	var errs []error
+	for _, v := range a {
+		signed, err := v.Verify(ctx, bundle)
+		if err == nil {
+			return signed, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
+// Trust is one method, too.
+func ExampleVerifier_trust() {
+	ctx := context.Background()
+	signer, _ := integrity.NewKeySigner(exampleKey)
+	manifest, _ := integrity.Hasher{}.Hash(ctx, exampleModel)
+	bundle, _ := integrity.Signing{}.Sign(ctx, manifest, signer)
+
+	ours, _ := integrity.NewKeyVerifier(exampleKey.Public())
+	theirs, _ := integrity.NewKeyVerifier(keys.Demo("another team").Public())
+	_, err := integrity.Verifier{}.Verify(ctx, exampleModel, bundle, anyOf{theirs, ours})
+	fmt.Println(err)
+	_, err = integrity.Verifier{}.Verify(ctx, exampleModel, bundle, anyOf{theirs})
+	fmt.Println(errors.Is(err, integrity.ErrUntrusted))
+	// Output:
+	// <nil>
+	// true
+}
