@@ -11,7 +11,6 @@ import (
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/integrity"
-	"github.com/prerun/prerun/internal/keys"
 	"github.com/prerun/prerun/internal/testutil"
 )
 
@@ -69,7 +68,7 @@ func corpusFile(t *testing.T, name string) []byte {
 }
 
 func TestCorpusKey(t *testing.T) {
-	pub, err := keys.ParsePublic(corpusFile(t, "keys/signing-key-pub.pem"))
+	pub, err := integrity.ParsePublicKey(corpusFile(t, "keys/signing-key-pub.pem"))
 	if err != nil {
 		t.Fatal(err)
 	}

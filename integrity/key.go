@@ -9,6 +9,7 @@ import (
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/internal/dsse"
+	"github.com/prerun/prerun/internal/keys"
 )
 
 // Methods of signing, as [prerun.Signed] names them.
@@ -17,6 +18,20 @@ const (
 	MethodCertificate = "certificate"
 	MethodSigstore    = "sigstore"
 )
+
+// ParsePrivateKey reads the first private key of a PEM file: PKCS#8, with or
+// without a passphrase, or SEC 1. Passphrases work on what OpenSSL and Python
+// write: PBES2 with PBKDF2 and AES-CBC. Without one, nil is given.
+func ParsePrivateKey(file, passphrase []byte) (crypto.Signer, error) {
+	if passphrase == nil {
+		return keys.ParsePrivate(file)
+	}
+	return keys.ParseEncrypted(file, passphrase)
+}
+
+// ParsePublicKey reads the first public key of a PEM file, or the key of its
+// first certificate. Text around the blocks is passed over.
+func ParsePublicKey(file []byte) (crypto.PublicKey, error) { return keys.ParsePublic(file) }
 
 // A KeySigner signs with a key and makes bundles of method key. It is a
 // [prerun.Signer], and safe for concurrent use if the key is.

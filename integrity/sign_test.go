@@ -45,6 +45,22 @@ func TestKeysRefused(t *testing.T) {
 	wantKind(t, err, integrity.ErrUnsupported)
 }
 
+func TestParsePrivateKey(t *testing.T) {
+	want := keys.Demo("parse")
+	file, err := keys.MarshalPrivate(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, passphrase := range [][]byte{nil, []byte("not needed")} {
+		if key, err := integrity.ParsePrivateKey(file, passphrase); err != nil || !want.Equal(key) {
+			t.Errorf("passphrase %q: %v", passphrase, err)
+		}
+	}
+	if _, err := integrity.ParsePrivateKey([]byte("no key"), nil); err == nil {
+		t.Error("a key in a file without one")
+	}
+}
+
 // opaqueKey is a crypto.Signer that is not a key in memory.
 type opaqueKey struct{ crypto.Signer }
 
