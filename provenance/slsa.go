@@ -40,13 +40,13 @@ type wireProvenance struct {
 		BuildType string                      `json:"buildType,required"`
 		External  map[string]strictjson.Value `json:"externalParameters,required"`
 		Internal  map[string]strictjson.Value `json:"internalParameters"`
-		Resolved  []wireDescriptor            `json:"resolvedDependencies"`
+		Resolved  *strictjson.Value           `json:"resolvedDependencies"`
 	} `json:"buildDefinition,required"`
 	Details struct {
 		Builder struct {
 			ID           string            `json:"id,required"`
 			Version      map[string]string `json:"version"`
-			Dependencies []wireDescriptor  `json:"builderDependencies"`
+			Dependencies *strictjson.Value `json:"builderDependencies"`
 		} `json:"builder,required"`
 		Metadata *struct {
 			InvocationID *string    `json:"invocationId"`
@@ -54,7 +54,7 @@ type wireProvenance struct {
 			StartedOn    *time.Time `json:"startedOn"`
 			FinishedOn   *time.Time `json:"finishedOn"`
 		} `json:"metadata"`
-		Byproducts []wireDescriptor `json:"byproducts"`
+		Byproducts *strictjson.Value `json:"byproducts"`
 	} `json:"runDetails,required"`
 }
 
@@ -103,21 +103,15 @@ func (w *wireProvenance) provenance(tree *strictjson.Value) (*Provenance, error)
 		p.InvocationID = deref(m.InvocationID) + deref(m.OldSpelling)
 		p.StartedOn, p.FinishedOn = derefTime(m.StartedOn), derefTime(m.FinishedOn)
 	}
-	for _, list := range []struct {
-		into *[]Descriptor
-		wire []wireDescriptor
-		tree *strictjson.Value
-	}{
-		{&p.ResolvedDependencies, w.Definition.Resolved, definition.Get("resolvedDependencies")},
-		{&p.BuilderDependencies, w.Details.Builder.Dependencies, builder.Get("builderDependencies")},
-		{&p.Byproducts, w.Details.Byproducts, details.Get("byproducts")},
-	} {
-		var err error
-		if *list.into, err = descriptors(list.wire, list.tree); err != nil {
-			return nil, err
-		}
+	var err error
+	if p.ResolvedDependencies, err = descriptors(w.Definition.Resolved); err != nil {
+		return nil, err
 	}
-	return p, nil
+	if p.BuilderDependencies, err = descriptors(w.Details.Builder.Dependencies); err != nil {
+		return nil, err
+	}
+	p.Byproducts, err = descriptors(w.Details.Byproducts)
+	return p, err
 }
 
 // Statement makes a statement that the build p made the subjects.

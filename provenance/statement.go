@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"unicode"
 
@@ -29,8 +28,7 @@ const (
 // keep a hostile statement from being expensive.
 const (
 	MaxStatement   = 16 << 20 // bytes of the payload
-	MaxSubjects    = 100_000
-	MaxDescriptors = 100_000 // resolved dependencies, by-products or input attestations
+	MaxDescriptors = 100_000  // subjects, dependencies, by-products or input attestations
 
 	maxDigests = 64 // in one set
 	maxNodes   = 1 << 20
@@ -101,27 +99,13 @@ func (d *Descriptor) label() string {
 
 type wireStatement struct {
 	Type          string            `json:"_type,required"`
-	Subject       []wireDescriptor  `json:"subject,required"`
+	Subject       *strictjson.Value `json:"subject,required"`
 	PredicateType string            `json:"predicateType,required"`
 	Predicate     *strictjson.Value `json:"predicate"`
 }
 
-// Pointers stand where null is legal and means absent.
-type wireDescriptor struct {
-	Name             *string                     `json:"name"`
-	URI              *string                     `json:"uri"`
-	Digest           map[string]string           `json:"digest"`
-	Content          *string                     `json:"content"`
-	DownloadLocation *string                     `json:"downloadLocation"`
-	MediaType        *string                     `json:"mediaType"`
-	Annotations      map[string]strictjson.Value `json:"annotations"`
-}
-
-// Names of more than one word, which are the ones with a second spelling.
-var (
-	statementNames  = []string{"_type", "predicateType"}
-	descriptorNames = []string{"downloadLocation", "mediaType"}
-)
+// statementNames are the names with a second spelling in protobuf.
+var statementNames = []string{"_type", "predicateType"}
 
 // ParseStatement reads the payload of an in-toto attestation. Errors wrap
 // [ErrStatement]. Memory is bounded by [MaxStatement] and the number of values
@@ -132,7 +116,7 @@ func ParseStatement(payload []byte) (*Statement, error) {
 		return nil, statementError("statement", err)
 	}
 	var wire wireStatement
-	if err := decode(tree, &wire, slices.Concat(statementNames, descriptorNames)); err != nil {
+	if err := decode(tree, &wire, statementNames); err != nil {
 		return nil, statementError("statement", err)
 	}
 	s := &Statement{PredicateType: wire.PredicateType}
@@ -141,15 +125,8 @@ func ParseStatement(payload []byte) (*Statement, error) {
 		err = at(tree.Get("_type"), "the statement type is %q, not %q", clip(wire.Type), StatementType)
 	case wire.PredicateType == "":
 		err = at(tree.Get("predicateType"), "empty predicate type")
-	case len(wire.Subject) == 0:
-		err = at(tree.Get("subject"), "no subject")
-	case len(wire.Subject) > MaxSubjects:
-		err = at(tree.Get("subject"), "%d subjects, the limit is %d", len(wire.Subject), MaxSubjects)
 	default:
-		s.Subjects, err = descriptors(wire.Subject, tree.Get("subject"))
-	}
-	if err == nil {
-		err = checkSubjects(s.Subjects, tree.Get("subject"))
+		s.Subjects, err = subjects(wire.Subject)
 	}
 	if err == nil {
 		s.Predicate, err = rawPredicate(payload, wire.Predicate)
@@ -203,52 +180,150 @@ func protobufName(name string) string {
 	return b.String()
 }
 
-func descriptors(wire []wireDescriptor, tree *strictjson.Value) ([]Descriptor, error) {
-	if len(wire) > MaxDescriptors {
-		return nil, at(tree, "%d descriptors, the limit is %d", len(wire), MaxDescriptors)
+// subjects reads the list of subjects, each of which must have a digest. A
+// dependency may lack one, and is unpinned then.
+func subjects(v *strictjson.Value) ([]Descriptor, error) {
+	out, err := descriptors(v)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(out) == 0:
+		return nil, at(v, "no subject")
 	}
-	var out []Descriptor
-	for i := range wire {
-		d, err := wire[i].descriptor()
-		if err != nil {
-			return nil, at(&tree.Items[i], "descriptor %d: %v", i, err)
+	for i := range out {
+		if len(out[i].Digest) == 0 {
+			return nil, at(&v.Items[i], "subject %d has no digest", i)
 		}
-		out = append(out, *d)
 	}
 	return out, nil
 }
 
-func (w *wireDescriptor) descriptor() (*Descriptor, error) {
-	d := &Descriptor{
-		Name:             deref(w.Name),
-		URI:              deref(w.URI),
-		Digest:           w.Digest,
-		DownloadLocation: deref(w.DownloadLocation),
-		MediaType:        deref(w.MediaType),
+// descriptors reads a list of descriptors; null and absence are an empty list.
+// It is written by hand because statements of large models hold a hundred
+// thousand of them.
+func descriptors(v *strictjson.Value) ([]Descriptor, error) {
+	switch {
+	case v == nil || v.Kind == strictjson.Null:
+		return nil, nil
+	case v.Kind != strictjson.Array:
+		return nil, at(v, "expected an array of descriptors, found %s", v.Kind)
+	case len(v.Items) > MaxDescriptors:
+		return nil, at(v, "%d descriptors, the limit is %d", len(v.Items), MaxDescriptors)
+	case len(v.Items) == 0:
+		return nil, nil
 	}
-	if len(d.Digest) > maxDigests {
-		return nil, fmt.Errorf("%d digests, the limit is %d", len(d.Digest), maxDigests)
+	out := make([]Descriptor, len(v.Items))
+	for i := range v.Items {
+		if err := out[i].read(&v.Items[i]); err != nil {
+			return nil, err
+		}
 	}
-	if err := d.Digest.check(); err != nil {
-		return nil, err
+	return out, nil
+}
+
+var descriptorNames = []string{"name", "uri", "digest", "content", "downloadLocation", "mediaType", "annotations"}
+
+// read fills the descriptor from an object. A member that is null counts as
+// absent.
+func (d *Descriptor) read(v *strictjson.Value) error {
+	if v.Kind != strictjson.Object {
+		return at(v, "expected a descriptor, found %s", v.Kind)
 	}
-	if err := checkName(d.Name); err != nil {
-		return nil, err
-	}
-	if w.Content != nil {
-		content, err := base64.StdEncoding.DecodeString(*w.Content)
+	for i := range v.Members {
+		m := &v.Members[i]
+		var err error
+		switch {
+		case m.Value.Kind == strictjson.Null:
+		case m.Name == "digest":
+			d.Digest, err = readDigests(&m.Value)
+		case m.Name == "annotations":
+			d.Annotations, err = readObject(&m.Value)
+		default:
+			err = d.readText(m)
+		}
 		if err != nil {
-			return nil, fmt.Errorf("content is not base64")
-		}
-		d.Content = content
-	}
-	if w.Annotations != nil {
-		d.Annotations = make(map[string]any, len(w.Annotations))
-		for name, v := range w.Annotations {
-			d.Annotations[name] = plain(&v)
+			return err
 		}
 	}
-	return d, nil
+	return nil
+}
+
+func (d *Descriptor) readText(m *strictjson.Member) error {
+	var into *string
+	var content string
+	switch m.Name {
+	case "name":
+		into = &d.Name
+	case "uri":
+		into = &d.URI
+	case "downloadLocation":
+		into = &d.DownloadLocation
+	case "mediaType":
+		into = &d.MediaType
+	case "content":
+		into = &content
+	default:
+		return checkSpelling(m, descriptorNames)
+	}
+	if m.Value.Kind != strictjson.String {
+		return at(&m.Value, "expected a string as %s, found %s", m.Name, m.Value.Kind)
+	}
+	*into = m.Value.Text
+	switch m.Name {
+	case "name":
+		if err := checkName(d.Name); err != nil {
+			return at(&m.Value, "%v", err)
+		}
+	case "content":
+		var err error
+		if d.Content, err = base64.StdEncoding.DecodeString(content); err != nil {
+			return at(&m.Value, "content is not base64")
+		}
+	}
+	return nil
+}
+
+func readDigests(v *strictjson.Value) (DigestSet, error) {
+	switch {
+	case v.Kind != strictjson.Object:
+		return nil, at(v, "expected an object of digests, found %s", v.Kind)
+	case len(v.Members) > maxDigests:
+		return nil, at(v, "%d digests, the limit is %d", len(v.Members), maxDigests)
+	}
+	set := make(DigestSet, len(v.Members))
+	for i := range v.Members {
+		m := &v.Members[i]
+		if m.Value.Kind != strictjson.String {
+			return nil, at(&m.Value, "expected a string as digest, found %s", m.Value.Kind)
+		}
+		set[m.Name] = m.Value.Text
+	}
+	if err := set.check(); err != nil {
+		return nil, at(v, "%v", err)
+	}
+	return set, nil
+}
+
+func readObject(v *strictjson.Value) (map[string]any, error) {
+	if v.Kind != strictjson.Object {
+		return nil, at(v, "expected an object, found %s", v.Kind)
+	}
+	out := make(map[string]any, len(v.Members))
+	for i := range v.Members {
+		out[v.Members[i].Name] = plain(&v.Members[i].Value)
+	}
+	return out, nil
+}
+
+// checkSpelling refuses an unknown member that another decoder takes for a
+// known one.
+func checkSpelling(m *strictjson.Member, names []string) error {
+	for _, name := range names {
+		if strings.EqualFold(m.Name, name) || protobufName(name) == m.Name {
+			return at(&m.Value, "%q must be spelled %q", clip(m.Name), name)
+		}
+	}
+	return nil
 }
 
 // checkName refuses names that mean another place once somebody joins them to
@@ -261,17 +336,6 @@ func checkName(name string) error {
 	}
 	if strings.ContainsFunc(name, unicode.IsControl) {
 		return fmt.Errorf("the name %q holds control characters", clip(name))
-	}
-	return nil
-}
-
-// checkSubjects holds for subjects only: a dependency may lack a digest, and is
-// unpinned then.
-func checkSubjects(subjects []Descriptor, tree *strictjson.Value) error {
-	for i := range subjects {
-		if len(subjects[i].Digest) == 0 {
-			return at(&tree.Items[i], "subject %d has no digest", i)
-		}
 	}
 	return nil
 }
@@ -301,7 +365,7 @@ func (s *Statement) predicate(predicateType string, into any, names []string) (*
 	}
 	tree, err := strictjson.Parse(s.Predicate, statementLimits)
 	if err == nil {
-		err = decode(tree, into, slices.Concat(names, descriptorNames))
+		err = decode(tree, into, names)
 	}
 	if err != nil {
 		return nil, statementError("predicate", err)

@@ -246,17 +246,17 @@ func TestPredicateRefuses(t *testing.T) {
 
 func TestVSA(t *testing.T) {
 	v := provenance.VSA{
-		VerifierID:       "https://example.com/gate",
-		VerifierVersion:  map[string]string{"prerun": "0.1"},
-		TimeVerified:     now,
-		ResourceURI:      "pkg:huggingface/example/mailtriage",
-		Policy:           provenance.Descriptor{URI: "https://example.com/policy", Digest: provenance.DigestsOf(sum("policy"))},
-		InputAttestation: []provenance.Descriptor{dep("attestation")},
-		Passed:           true,
-		VerifiedLevels:   []string{"SLSA_BUILD_LEVEL_2", "SLSA_SOURCE_LEVEL_UNEVALUATED", "AISBD_GATE_LOW"},
-		DependencyLevels: map[string]uint64{},
-		SLSAVersion:      "1.2",
-		Extensions:       map[string]any{"prerun_checks": map[string]any{"scan": "pass"}},
+		VerifierID:        "https://example.com/gate",
+		VerifierVersion:   map[string]string{"prerun": "0.1"},
+		TimeVerified:      now,
+		ResourceURI:       "pkg:huggingface/example/mailtriage",
+		Policy:            provenance.Descriptor{URI: "https://example.com/policy", Digest: provenance.DigestsOf(sum("policy"))},
+		InputAttestations: []provenance.Descriptor{dep("attestation")},
+		Passed:            true,
+		VerifiedLevels:    []string{"SLSA_BUILD_LEVEL_2", "SLSA_SOURCE_LEVEL_UNEVALUATED", "AISBD_GATE_LOW"},
+		DependencyLevels:  map[string]uint64{},
+		SLSAVersion:       "1.2",
+		Extensions:        map[string]any{"prerun_checks": map[string]any{"scan": "pass"}},
 	}
 	s, err := v.Statement(dep("model"))
 	if err != nil {
@@ -282,7 +282,7 @@ func TestVSA(t *testing.T) {
 		{"two_levels_of_a_track", func(v *provenance.VSA) { v.VerifiedLevels = []string{"SLSA_BUILD_LEVEL_1", "SLSA_BUILD_LEVEL_2"} }},
 		{"no_verifier", func(v *provenance.VSA) { v.VerifierID = "" }},
 		{"no_resource", func(v *provenance.VSA) { v.ResourceURI = "" }},
-		{"input_without_digest", func(v *provenance.VSA) { v.InputAttestation = []provenance.Descriptor{{URI: "x"}} }},
+		{"input_without_digest", func(v *provenance.VSA) { v.InputAttestations = []provenance.Descriptor{{URI: "x"}} }},
 		{"extension_takes_a_name", func(v *provenance.VSA) { v.Extensions = map[string]any{"policy": 1} }},
 		{"extension_without_vendor", func(v *provenance.VSA) { v.Extensions = map[string]any{"checks": 1} }},
 	} {

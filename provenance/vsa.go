@@ -14,16 +14,16 @@ import (
 // A VSA is the predicate of a SLSA verification summary, version 1: a signed
 // "I checked this".
 type VSA struct {
-	VerifierID       string
-	VerifierVersion  map[string]string
-	TimeVerified     time.Time // zero when not stated
-	ResourceURI      string
-	Policy           Descriptor
-	InputAttestation []Descriptor // all of them, each with a digest, or nil
-	Passed           bool
-	VerifiedLevels   []string
-	DependencyLevels map[string]uint64 // nil makes no claim, empty says "no dependencies"
-	SLSAVersion      string
+	VerifierID        string
+	VerifierVersion   map[string]string
+	TimeVerified      time.Time // zero when not stated
+	ResourceURI       string
+	Policy            Descriptor
+	InputAttestations []Descriptor // all of them, each with a digest, or nil
+	Passed            bool
+	VerifiedLevels    []string
+	DependencyLevels  map[string]uint64 // nil makes no claim, empty says "no dependencies"
+	SLSAVersion       string
 
 	// Extensions are the members that the specification does not define. Their
 	// names have the form vendor_field.
@@ -37,8 +37,8 @@ type wireVSA struct {
 	} `json:"verifier,required"`
 	TimeVerified     *time.Time        `json:"timeVerified"`
 	ResourceURI      string            `json:"resourceUri,required"`
-	Policy           wireDescriptor    `json:"policy,required"`
-	Inputs           []wireDescriptor  `json:"inputAttestations"`
+	Policy           *strictjson.Value `json:"policy,required"`
+	Inputs           *strictjson.Value `json:"inputAttestations"`
 	Result           string            `json:"verificationResult,required"`
 	VerifiedLevels   []string          `json:"verifiedLevels,required"`
 	DependencyLevels map[string]uint64 `json:"dependencyLevels"`
@@ -88,16 +88,15 @@ func (w *wireVSA) vsa(tree *strictjson.Value) (*VSA, error) {
 	if err := checkLevels(v.VerifiedLevels, v.Passed); err != nil {
 		return nil, at(tree.Get("verifiedLevels"), "%v", err)
 	}
-	policy, err := w.Policy.descriptor()
-	if err != nil {
-		return nil, at(tree.Get("policy"), "policy: %v", err)
-	}
-	v.Policy = *policy
-	if v.InputAttestation, err = descriptors(w.Inputs, tree.Get("inputAttestations")); err != nil {
+	if err := v.Policy.read(w.Policy); err != nil {
 		return nil, err
 	}
-	for i := range v.InputAttestation {
-		if len(v.InputAttestation[i].Digest) == 0 {
+	var err error
+	if v.InputAttestations, err = descriptors(w.Inputs); err != nil {
+		return nil, err
+	}
+	for i := range v.InputAttestations {
+		if len(v.InputAttestations[i].Digest) == 0 {
 			return nil, at(tree.Get("inputAttestations"), "input attestation %d has no digest", i)
 		}
 	}
@@ -132,8 +131,8 @@ func (v VSA) Statement(subjects ...Descriptor) (*Statement, error) {
 	if !v.TimeVerified.IsZero() {
 		members["timeVerified"] = v.TimeVerified.UTC()
 	}
-	if v.InputAttestation != nil {
-		members["inputAttestations"] = jsonDescriptors(v.InputAttestation)
+	if len(v.InputAttestations) > 0 {
+		members["inputAttestations"] = jsonDescriptors(v.InputAttestations)
 	}
 	if v.DependencyLevels != nil {
 		members["dependencyLevels"] = v.DependencyLevels
