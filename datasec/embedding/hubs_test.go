@@ -1,8 +1,12 @@
 package embedding_test
 
 import (
+	"flag"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
+	"os"
+	"slices"
 	"testing"
 
 	"github.com/prerun/prerun"
@@ -107,5 +111,71 @@ func TestNoHubsInNoise(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+var hubSets = flag.String("hubs", "", "folder of NumPy matrices whose clean and poisoned samples TestHubRates judges")
+
+// TestHubRates measures misses and false alarms on embeddings that somebody
+// made elsewhere: for every file NAME.npy, and NAME.queries.npy where it
+// exists, samples of 400 vectors, clean and with one planted hub.
+func TestHubRates(t *testing.T) {
+	if *hubSets == "" {
+		t.Skip("-hubs names no folder")
+	}
+	root, err := os.OpenRoot(*hubSets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	names, err := fs.Glob(root.FS(), "*.npy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size, samples = 400, 20
+	for _, name := range names {
+		m, err := embedding.Open(root.FS(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dim := m.Dim()
+		all := make([]float32, m.Len()*dim)
+		if err := m.ReadBlock(t.Context(), all, 0); err != nil {
+			t.Fatal(err)
+		}
+		falseAlarms, found, others, sets := 0, 0, 0, 0
+		var hits []int
+		for seed := range uint64(samples) {
+			rng := rand.New(rand.NewPCG(seed, 11))
+			var vectors []float32
+			if m.Len() <= 2*size { // one set in itself, such as one fitted LSA
+				if seed > 0 {
+					break
+				}
+				vectors = slices.Clone(all)
+			} else {
+				for _, i := range rng.Perm(m.Len())[:size] {
+					vectors = append(vectors, all[i*dim:(i+1)*dim]...)
+				}
+			}
+			sets++
+			n := len(vectors) / dim
+			if len(flagged(scan(t, embedding.Scanner{}, dense(t, dim, vectors)), prerun.Medium)) > 0 {
+				falseAlarms++
+			}
+			hub := embeddingtest.Hub(vectors, vectors, dim, 10)
+			r := scan(t, embedding.Scanner{}, dense(t, dim, append(vectors, hub...)))
+			for _, f := range flagged(r, prerun.Medium) {
+				if f == fmt.Sprintf("embedding.hub.anomalous %d", n) {
+					found++
+				} else {
+					others++
+				}
+			}
+			if r.Hubs[0].Row == n {
+				hits = append(hits, r.Hubs[0].Hits)
+			}
+		}
+		t.Logf("%s: %d sets: false alarms %d clean, %d beside the hub; hubs found %d; hits %d", name, sets, falseAlarms, others, found, hits)
 	}
 }

@@ -2,6 +2,7 @@ package embedding
 
 import (
 	"context"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -31,40 +32,43 @@ func neighbours(ctx context.Context, vectors, queries *set, asked []int, metric 
 		}
 	}
 	out := make([]int32, nq*k)
+	var next atomic.Int64
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(workers)
-	for first := 0; first < nq; first += blockRows {
+	for range min(workers, (nq+blockRows-1)/blockRows) {
 		g.Go(func() error {
-			count := min(blockRows, nq-first)
-			block := make([]float32, 0, count*vectors.dim)
-			self := make([]int, count)
-			for i := range count {
-				self[i] = -1
-				q := first + i
-				if asked != nil {
-					q = asked[first+i]
-					self[i] = q
+			block := make([]float32, 0, blockRows*vectors.dim)
+			products := make([]float32, blockRows*candidateRows)
+			b := &nearest{k: k, scores: make([]float32, blockRows*k), found: make([]int, blockRows)}
+			self := make([]int, blockRows)
+			for {
+				first := int(next.Add(blockRows)) - blockRows
+				if first >= nq {
+					return nil
 				}
-				block = append(block, queries.row(q)...)
-			}
-			b := &nearest{k: k, scores: make([]float32, count*k), rows: out[first*k : (first+count)*k], found: make([]int, count)}
-			products := make([]float32, count*candidateRows)
-			for at := 0; at < n; at += candidateRows {
-				if err := context.Cause(gctx); err != nil {
-					return err
-				}
-				m := min(candidateRows, n-at)
-				linalg.Products(products, block, vectors.data[at*vectors.dim:(at+m)*vectors.dim], vectors.dim)
+				count := min(blockRows, nq-first)
+				block = block[:0]
 				for i := range count {
-					row := products[i*m : (i+1)*m]
-					for j, p := range row {
-						if c := at + j; c != self[i] {
-							b.offer(i, p+bias[c], int32(c))
-						}
+					self[i] = -1
+					q := first + i
+					if asked != nil {
+						q = asked[first+i]
+						self[i] = q
+					}
+					block = append(block, queries.row(q)...)
+				}
+				clear(b.found)
+				b.rows = out[first*k : (first+count)*k]
+				for at := 0; at < n; at += candidateRows {
+					if err := context.Cause(gctx); err != nil {
+						return err
+					}
+					m := min(candidateRows, n-at)
+					linalg.Products(products, block, vectors.data[at*vectors.dim:(at+m)*vectors.dim], vectors.dim)
+					for i := range count {
+						b.offerAll(i, products[i*m:(i+1)*m], bias[at:at+m], at, self[i])
 					}
 				}
 			}
-			return nil
 		})
 	}
 	return out, g.Wait()
@@ -77,6 +81,15 @@ type nearest struct {
 	scores []float32
 	rows   []int32
 	found  []int
+}
+
+// offerAll offers a run of candidates to query i, without itself.
+func (b *nearest) offerAll(i int, products, bias []float32, at, self int) {
+	for j, p := range products {
+		if c := at + j; c != self {
+			b.offer(i, p+bias[j], int32(c))
+		}
+	}
 }
 
 func (b *nearest) offer(i int, score float32, row int32) {
