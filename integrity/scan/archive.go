@@ -45,7 +45,7 @@ var (
 	}
 	ruleBomb = prerun.Rule{
 		ID: "scan.archive.bomb", Title: "decompression bomb", Severity: prerun.Medium,
-		Help: "A member decodes to hundreds of times its size, and to more than 256 MiB. Decoding stopped there. Loading it may fill memory or disk.",
+		Help: "A compressed stream decodes to hundreds of times its size, and to more than the limit (256 MiB unless set otherwise). Decoding stopped there. Loading it may fill memory or disk.",
 		Refs: []prerun.Reference{refBomb},
 	}
 )
@@ -62,7 +62,7 @@ type names struct {
 
 // report adds a finding about a member whose header is at off.
 func (n *names) report(rule prerun.Rule, sev prerun.Severity, name string, off int64, format string, args ...any) {
-	shown := redact.Excerpt([]byte(name), 120)
+	shown := excerpt(name, 120)
 	n.out.Finding(prerun.Finding{
 		Rule:       rule,
 		Severity:   sev,
@@ -105,7 +105,7 @@ func (n *names) link(name, target string, off int64, hard bool) {
 	if absolute(slashed) || climbs(path.Join(base, slashed)) || strings.HasPrefix(slashed, "../") && base == "." {
 		sev, where = prerun.High, "leads out of the archive to"
 	}
-	n.report(ruleArchiveLink, sev, name, off, "it is a link and %s %q", where, redact.Excerpt([]byte(target), 120))
+	n.report(ruleArchiveLink, sev, name, off, "it is a link and %s %q", where, excerpt(target, 120))
 }
 
 // special looks at the type of a member and reports whether it has content.
@@ -144,4 +144,10 @@ func (s *Sink) unread(name string, size int64, c Completeness, reason string) {
 	inner.res = FileResult{Path: inner.a.Path, Size: size, Completeness: Complete}
 	inner.gap(c, reason, 0, 0)
 	s.add(inner.res)
+}
+
+// excerpt is an outside text as it may stand in a report. Names from headers
+// can be long; only as much is looked at as can be shown.
+func excerpt(s string, max int) string {
+	return redact.Excerpt([]byte(s[:min(len(s), 8*max)]), max)
 }

@@ -16,6 +16,7 @@ type Limits struct {
 	Depth    int64         // levels of nesting; 0 means 8
 	Opcodes  int64         // of pickles; 0 means 100 million
 	Memory   int64         // bytes of decoded data held at once; 0 means 64 MiB
+	Bomb     int64         // bytes that a stream may decode to when that is over 200 times its size; 0 means 256 MiB
 	Findings int64         // recorded; 0 means 1000. Further ones still count for the verdict
 	Time     time.Duration // wall time without hashing; 0 means 5 minutes
 }
@@ -30,6 +31,7 @@ func (l Limits) withDefaults() Limits {
 		{&l.Depth, 8},
 		{&l.Opcodes, 100_000_000},
 		{&l.Memory, 64 << 20},
+		{&l.Bomb, 256 << 20},
 		{&l.Findings, 1000},
 	} {
 		if *f.field <= 0 {
@@ -96,12 +98,17 @@ type run struct {
 	kept    int64 // findings recorded
 	dropped bool  // a finding was not recorded
 	tries   int   // of something hidden
+
+	free [][]byte // windows that nobody uses
+
+	size     int64 // of the top-level file
+	expanded int64 // bytes decoded from all streams, once each
 }
 
-// newRun starts the clock of one file. The caller must call cancel.
-func newRun(ctx context.Context, lim Limits, formats []entry) (*run, context.Context, context.CancelFunc) {
+// newRun starts the clock of one file of that size. The caller must call cancel.
+func newRun(ctx context.Context, lim Limits, formats []entry, size int64) (*run, context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(ctx, lim.Time)
-	return &run{lim: lim, formats: formats, done: ctx.Done()}, ctx, cancel
+	return &run{lim: lim, formats: formats, size: size, done: ctx.Done()}, ctx, cancel
 }
 
 func (r *run) limit(res Resource) int64 {
@@ -153,3 +160,16 @@ func (r *run) left(res Resource) int64 {
 	}
 	return max(r.limit(res)-r.used[res].Load(), 0)
 }
+
+// buffer returns a window of searchWindow bytes for one caller, and recycle
+// takes it back.
+func (r *run) buffer() []byte {
+	if n := len(r.free) - 1; n >= 0 {
+		b := r.free[n]
+		r.free = r.free[:n]
+		return b
+	}
+	return make([]byte, searchWindow)
+}
+
+func (r *run) recycle(b []byte) { r.free = append(r.free, b) }

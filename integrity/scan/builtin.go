@@ -7,8 +7,15 @@ import "slices"
 func Builtin() []Format {
 	return slices.Concat(
 		[]Format{
-			pickleFormat{}, zipFormat{}, tarFormat{}, safetensorsFormat{}, npyFormat{}, onnxFormat{},
-			textFormat{}, configFormat{}, pythonFormat{},
+			pickleFormat{},
+			zipFormat{},
+			tarFormat{},
+			safetensorsFormat{},
+			npyFormat{},
+			onnxFormat{},
+			textFormat{},
+			configFormat{},
+			pythonFormat{},
 		},
 		compressedFormats(),
 		[]Format{opaqueFormat{}},

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/prerun/prerun"
@@ -90,19 +91,10 @@ func (f compressedFormat) innerName(a *Artifact) string {
 	switch stem := strings.TrimSuffix(base, ext); {
 	case strings.EqualFold(ext, ".tgz"):
 		return stem + ".tar"
-	case stem != "" && stem != base && contains(f.exts, strings.ToLower(ext)):
+	case stem != "" && stem != base && slices.Contains(f.exts, strings.ToLower(ext)):
 		return stem
 	}
 	return "content"
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }
 
 // A countReader counts what a decoder that reads byte by byte has consumed.
@@ -127,10 +119,8 @@ func (c *countReader) ReadByte() (byte, error) {
 
 func magic(m Match, prefixes ...string) func(Probe) Match {
 	return func(p Probe) Match {
-		for _, s := range prefixes {
-			if p.Starts(s) {
-				return m
-			}
+		if slices.ContainsFunc(prefixes, p.Starts) {
+			return m
 		}
 		return No
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/internal/digestx"
-	"github.com/prerun/prerun/internal/redact"
 	"github.com/prerun/prerun/internal/strictjson"
 )
 
@@ -91,7 +90,7 @@ func (configFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	if err != nil {
 		return err
 	}
-	root, err := strictjson.Parse(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")), strictjson.Limits{Bytes: maxConfig, Nodes: 1 << 20})
+	root, err := strictjson.Parse(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")), strictjson.Limits{Bytes: maxConfig, Nodes: 1 << 18})
 	if err != nil {
 		if config {
 			return err // a loader may read it all the same
@@ -160,10 +159,10 @@ var pointerEscaper = strings.NewReplacer("~", "~0", "/", "~1")
 func (c *configScan) autoMap(v *strictjson.Value, at string) {
 	switch v.Kind {
 	case strictjson.String:
-		shown := redact.Excerpt([]byte(v.Text), 120)
+		shown := excerpt(v.Text, 120)
 		if repository, class, ok := strings.Cut(v.Text, "--"); ok {
 			c.finding(ruleRemoteCode, 0, v, at, shown, "class %q is taken from repository %q",
-				redact.Excerpt([]byte(class), 80), redact.Excerpt([]byte(repository), 80))
+				excerpt(class, 80), excerpt(repository, 80))
 			return
 		}
 		c.finding(ruleAutoMap, 0, v, at, shown, "class %q comes from the model's own code", shown)
@@ -190,7 +189,7 @@ func (c *configScan) target(v *strictjson.Value, at string) {
 	if v.Kind != strictjson.String {
 		return
 	}
-	shown := redact.Excerpt([]byte(v.Text), 120)
+	shown := excerpt(v.Text, 120)
 	sev := prerun.Low
 	for _, d := range dangerousTargets {
 		if strings.HasPrefix(v.Text, d) {
@@ -204,7 +203,7 @@ func (c *configScan) target(v *strictjson.Value, at string) {
 func (c *configScan) file(root *strictjson.Value) {
 	fact := func(key string, v *strictjson.Value) {
 		if v != nil && v.Kind == strictjson.String && v.Text != "" {
-			c.out.Fact(key, redact.Excerpt([]byte(v.Text), 120))
+			c.out.Fact(key, excerpt(v.Text, 120))
 		}
 	}
 	switch c.a.Base() {
@@ -261,9 +260,9 @@ func (c *configScan) modelIndex(root *strictjson.Value) {
 			if _, own := c.a.Tree.Lookup(path.Join(path.Dir(c.a.Name), m.Name, library+".py")); !own && strings.Contains(safePipelines, " "+library+" ") {
 				continue
 			}
-			shown := redact.Excerpt([]byte(library), 80)
+			shown := excerpt(library, 80)
 			c.finding(ruleCustomPipeline, 0, &m.Value, "/"+pointerEscaper.Replace(m.Name), shown, "part %q comes from module %q",
-				redact.Excerpt([]byte(m.Name), 80), shown)
+				excerpt(m.Name, 80), shown)
 		}
 	}
 }
@@ -281,7 +280,7 @@ func (c *configScan) modules(root *strictjson.Value) {
 		if strings.HasPrefix(t.Text, "sentence_transformers.") || strings.HasPrefix(t.Text, "pylate.") {
 			continue
 		}
-		shown := redact.Excerpt([]byte(t.Text), 120)
+		shown := excerpt(t.Text, 120)
 		c.finding(ruleCustomPipeline, 0, t, fmt.Sprintf("/%d/type", i), shown, "layer %q is no class of sentence_transformers", shown)
 	}
 }

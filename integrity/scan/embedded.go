@@ -38,7 +38,8 @@ func (r *run) unclaimed(ctx context.Context, a *Artifact, out *Sink, recognised 
 }
 
 func (r *run) search(ctx context.Context, a *Artifact, out *Sink, h span) error {
-	buf := make([]byte, min(h.end-h.off, searchWindow))
+	buf := r.buffer()
+	defer r.recycle(buf)
 	held := 0 // carried over from the window before, so that reads only go forward
 	for off := h.off; off < h.end; {
 		w := buf[:min(int64(len(buf)), h.end-off)]

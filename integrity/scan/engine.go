@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 
@@ -207,9 +206,6 @@ func holes(size int64, recognised []claimant) []span {
 	}
 	return out
 }
-
-// isEOF reports an end of input that came early.
-func isEOF(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
 
 // sortedKeys is the order in which maps are reported.
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -63,15 +63,28 @@ func TestFormatBehaviour(t *testing.T) {
 	}{
 		{"clean", []scan.Format{fake{id: "a", scan: claimAll}}, scan.Clean, scan.Complete, nil, ""},
 		{"none", []scan.Format{}, scan.Unknown, scan.Complete, nil, ""},
-		{"panic", []scan.Format{fake{id: "a", scan: func(context.Context, *scan.Artifact, *scan.Sink) error { panic("boom") }}},
-			scan.Unknown, scan.Failed, nil, "panic: boom"},
-		{"panic_in_match", []scan.Format{fake{id: "a", match: func(scan.Probe) scan.Match { panic("boom") }}},
-			scan.Unknown, scan.Failed, nil, "panic while matching"},
-		{"error", []scan.Format{fake{id: "a", scan: func(context.Context, *scan.Artifact, *scan.Sink) error { return io.ErrUnexpectedEOF }}},
-			scan.Unknown, scan.Failed, nil, "unexpected EOF"},
-		{"not_format_after_certain", []scan.Format{fake{id: "a", scan: func(context.Context, *scan.Artifact, *scan.Sink) error { return scan.ErrNotFormat }}},
-			scan.Unknown, scan.Failed, nil, "not of this format"},
-		{"not_format_after_maybe", []scan.Format{fake{id: "a",
+		{
+			"panic",
+			[]scan.Format{fake{id: "a", scan: func(context.Context, *scan.Artifact, *scan.Sink) error { panic("boom") }}},
+			scan.Unknown, scan.Failed, nil, "panic: boom",
+		},
+		{
+			"panic_in_match",
+			[]scan.Format{fake{id: "a", match: func(scan.Probe) scan.Match { panic("boom") }}},
+			scan.Unknown, scan.Failed, nil, "panic while matching",
+		},
+		{
+			"error",
+			[]scan.Format{fake{id: "a", scan: func(context.Context, *scan.Artifact, *scan.Sink) error { return io.ErrUnexpectedEOF }}},
+			scan.Unknown, scan.Failed, nil, "unexpected EOF",
+		},
+		{
+			"not_format_after_certain",
+			[]scan.Format{fake{id: "a", scan: func(context.Context, *scan.Artifact, *scan.Sink) error { return scan.ErrNotFormat }}},
+			scan.Unknown, scan.Failed, nil, "not of this format",
+		},
+		{"not_format_after_maybe", []scan.Format{fake{
+			id:    "a",
 			match: func(scan.Probe) scan.Match { return scan.Maybe },
 			scan: func(_ context.Context, _ *scan.Artifact, out *scan.Sink) error {
 				out.Finding(prerun.Finding{Rule: fakeRule, Message: "dropped"})
@@ -87,10 +100,18 @@ func TestFormatBehaviour(t *testing.T) {
 			out.Claim(5, 5)
 			return nil
 		}}}, scan.Suspicious, scan.Complete, []string{"scan.file.range-overlap"}, ""},
-		{"polyglot", []scan.Format{fake{id: "a", scan: claimAll}, fake{id: "b", scan: claimAll}},
-			scan.Suspicious, scan.Complete, []string{"scan.file.polyglot"}, ""},
-		{"refinement", []scan.Format{fake{id: "a", scan: claimAll}, fake{id: "b", within: []string{"a"}, scan: claimAll}},
-			scan.Clean, scan.Complete, nil, ""},
+		{
+			"polyglot",
+			[]scan.Format{fake{id: "a", scan: claimAll}, fake{id: "b", scan: claimAll}},
+			scan.Suspicious, scan.Complete,
+			[]string{"scan.file.polyglot"},
+			"",
+		},
+		{
+			"refinement",
+			[]scan.Format{fake{id: "a", scan: claimAll}, fake{id: "b", within: []string{"a"}, scan: claimAll}},
+			scan.Clean, scan.Complete, nil, "",
+		},
 		{"finding_and_error", []scan.Format{fake{id: "a", scan: func(_ context.Context, _ *scan.Artifact, out *scan.Sink) error {
 			out.Finding(prerun.Finding{Rule: fakeRule, Message: "kept", Severity: prerun.High})
 			return errors.New("broken")
@@ -173,8 +194,11 @@ func TestBudgets(t *testing.T) {
 
 // TestBomb decodes no further than the ratio allows.
 func TestBomb(t *testing.T) {
-	data := build.Gzip(make([]byte, 300<<20))
-	f := one(t, scan.Scanner{NoDigests: true}, "a.gz", data)
+	data := build.Gzip(make([]byte, 8<<20))
+	f := one(t, scan.Scanner{Limits: scan.Limits{Bomb: 4 << 20, Memory: 1 << 20}}, "a.gz", data)
+	if f.Inside[0].Size > 5<<20 {
+		t.Errorf("decoded %d bytes", f.Inside[0].Size)
+	}
 	if !slices.Contains(rules(f), "scan.archive.bomb") || f.Completeness == scan.Complete {
 		report(t, f)
 		t.Error("not seen as a bomb")

@@ -7,13 +7,10 @@ import (
 	"io"
 )
 
-// A stream that decodes to more than bombFloor bytes and to more than bombRatio
-// times its size is a bomb: ordinary weights do not shrink like that, and zero
-// tensors below the floor do no harm.
-const (
-	bombFloor = 256 << 20
-	bombRatio = 200
-)
+// A stream that decodes to more than Limits.Bomb bytes and to more than
+// bombRatio times its size is a bomb: ordinary weights do not shrink like that,
+// and zero tensors below the limit do no harm.
+const bombRatio = 200
 
 var errBomb = errors.New("decompression bomb")
 
@@ -29,8 +26,9 @@ type expanded struct {
 	run  *run
 	open func() (io.Reader, error)
 	size int64
-	head []byte // the first bytes, all of them when they fit
-	tail []byte // the last bytes, when they do not: recognition looks there
+	head [][]byte // the first bytes in pieces, all of them when they fit
+	held int64    // bytes in head
+	tail []byte   // the last bytes, when they do not: recognition looks there
 	cur  io.Reader
 	pos  int64
 	last []byte // what was decoded on demand last, to serve small steps back
@@ -48,7 +46,8 @@ func (a *Artifact) expand(ctx context.Context, packed int64, tee io.Writer, open
 		return x, err
 	}
 	defer closeReader(r)
-	buf := make([]byte, 32<<10)
+	buf := a.run.buffer()
+	defer a.run.recycle(buf)
 	held := true
 	for {
 		n, err := r.Read(buf)
@@ -59,7 +58,7 @@ func (a *Artifact) expand(ctx context.Context, packed int64, tee io.Writer, open
 			tee.Write(buf[:n])
 		}
 		if held && a.run.spendQuietly(Memory, int64(n)) {
-			x.head = append(x.head, buf[:n]...)
+			x.hold(buf[:n])
 		} else {
 			held = false
 			x.tail = append(x.tail, buf[:n]...)
@@ -68,7 +67,8 @@ func (a *Artifact) expand(ctx context.Context, packed int64, tee io.Writer, open
 			}
 		}
 		x.size += int64(n)
-		if x.size > bombFloor && x.size/bombRatio > packed {
+		a.run.expanded += int64(n)
+		if a.run.bomb(x.size, packed) || a.run.bomb(a.run.expanded, a.run.size) {
 			return x, errBomb
 		}
 		switch {
@@ -78,6 +78,13 @@ func (a *Artifact) expand(ctx context.Context, packed int64, tee io.Writer, open
 			return x, fmt.Errorf("after %d decoded bytes: %w", x.size, err)
 		}
 	}
+}
+
+// bomb reports whether so many bytes from so few are beyond what models need:
+// of one stream, or of all streams of a file together, which catches many
+// members that share one content and layers that multiply.
+func (r *run) bomb(decoded, packed int64) bool {
+	return decoded > r.lim.Bomb && decoded/bombRatio > packed
 }
 
 // spendQuietly takes memory if there is some; falling back to decoding again is
@@ -90,9 +97,25 @@ func (r *run) spendQuietly(res Resource, n int64) bool {
 	return true
 }
 
+// hold appends to head without ever moving what is there.
+func (x *expanded) hold(p []byte) {
+	x.held += int64(len(p))
+	for len(p) > 0 {
+		last := len(x.head) - 1
+		if last < 0 || len(x.head[last]) == searchWindow {
+			// Small content gets a small piece; only the first piece grows.
+			x.head = append(x.head, make([]byte, 0, min(max(len(p), searchWindow*min(len(x.head), 1)), searchWindow)))
+			last++
+		}
+		n := min(len(p), searchWindow-len(x.head[last]))
+		x.head[last] = append(x.head[last], p[:n]...)
+		p = p[n:]
+	}
+}
+
 func (x *expanded) close() {
-	x.run.release(Memory, int64(len(x.head)))
-	x.head, x.tail, x.last = nil, nil, nil
+	x.run.release(Memory, x.held)
+	x.head, x.tail, x.last, x.held = nil, nil, nil, 0
 	closeReader(x.cur)
 	x.cur = nil
 }
@@ -109,9 +132,9 @@ func (x *expanded) ReadAt(p []byte, off int64) (n int, err error) {
 	if off >= x.size {
 		return 0, io.EOF
 	}
-	if off < int64(len(x.head)) {
-		n = copy(p, x.head[off:])
-		p, off = p[n:], off+int64(n)
+	for off < x.held && len(p) > 0 {
+		m := copy(p, x.head[off/searchWindow][off%searchWindow:])
+		n, p, off = n+m, p[m:], off+int64(m)
 	}
 	if tail := x.size - int64(len(x.tail)); len(p) > 0 && off >= tail && off < x.size {
 		m := copy(p, x.tail[off-tail:])

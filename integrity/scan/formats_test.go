@@ -68,25 +68,39 @@ func TestFormats(t *testing.T) {
 		{"executable", "lib", build.ELF(), scan.Suspicious, scan.Complete, []string{"scan.file.executable"}},
 		{"executable_pe", "lib", build.PE(), scan.Suspicious, scan.Complete, []string{"scan.file.executable"}},
 		{"executable_in_weights", "m.safetensors", build.Safetensors(`{"a":{"dtype":"U8","shape":[64],"data_offsets":[0,64]}}`, build.ELF()), scan.Clean, scan.Complete, nil},
-		{"executable_appended", "m.safetensors", build.Safetensors(header, append(floats[:16:16], build.ELF()...)), scan.Malicious, scan.Complete,
-			[]string{"scan.file.embedded-executable", "scan.safetensors.layout"}},
-		{"mz_alone", "m.safetensors", build.Safetensors(header, append(floats[:16:16], bytes.Repeat([]byte("MZ\x90\x00"), 40)...)), scan.Suspicious, scan.Complete,
-			[]string{"scan.safetensors.layout"}},
-		{"zip_behind_pickle", "a.pt", append(pkl[:len(pkl):len(pkl)], zipOf(build.Member{Name: "x", Data: text})...), scan.Suspicious, scan.Complete,
-			[]string{"scan.file.polyglot", "scan.zip.prefix-data"}},
-		{"zip_hidden", "m.safetensors", build.Safetensors(header, slices.Concat(floats, zipOf(build.Member{Name: "x", Data: text}), make([]byte, 100))), scan.Suspicious, scan.Complete,
-			[]string{"scan.file.polyglot", "scan.safetensors.layout", "scan.zip.prefix-data", "scan.zip.trailing-data"}},
+		{
+			"executable_appended", "m.safetensors", build.Safetensors(header, append(floats[:16:16], build.ELF()...)), scan.Malicious, scan.Complete,
+			[]string{"scan.file.embedded-executable", "scan.safetensors.layout"},
+		},
+		{
+			"mz_alone", "m.safetensors", build.Safetensors(header, append(floats[:16:16], bytes.Repeat([]byte("MZ\x90\x00"), 40)...)), scan.Suspicious, scan.Complete,
+			[]string{"scan.safetensors.layout"},
+		},
+		{
+			"zip_behind_pickle", "a.pt", append(pkl[:len(pkl):len(pkl)], zipOf(build.Member{Name: "x", Data: text})...), scan.Suspicious, scan.Complete,
+			[]string{"scan.file.polyglot", "scan.zip.prefix-data"},
+		},
+		{
+			"zip_hidden", "m.safetensors", build.Safetensors(header, slices.Concat(floats, zipOf(build.Member{Name: "x", Data: text}), make([]byte, 100))), scan.Suspicious, scan.Complete,
+			[]string{"scan.file.polyglot", "scan.safetensors.layout", "scan.zip.prefix-data", "scan.zip.trailing-data"},
+		},
 
 		// safetensors.
-		{"safetensors_hole", "m.safetensors", build.Safetensors(`{"a":{"dtype":"F32","shape":[4],"data_offsets":[4,20]}}`, append(floats, 0, 0, 0, 0)), scan.Suspicious, scan.Complete,
-			[]string{"scan.safetensors.layout"}},
-		{"safetensors_overlap", "m.safetensors", build.Safetensors(`{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}`, floats), scan.Suspicious, scan.Complete,
-			[]string{"scan.safetensors.layout"}},
+		{
+			"safetensors_hole", "m.safetensors", build.Safetensors(`{"a":{"dtype":"F32","shape":[4],"data_offsets":[4,20]}}`, append(floats, 0, 0, 0, 0)), scan.Suspicious, scan.Complete,
+			[]string{"scan.safetensors.layout"},
+		},
+		{
+			"safetensors_overlap", "m.safetensors", build.Safetensors(`{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}`, floats), scan.Suspicious, scan.Complete,
+			[]string{"scan.safetensors.layout"},
+		},
 		{"safetensors_cut", "m.safetensors", build.Safetensors(header, floats[:8]), scan.Unknown, scan.Failed, nil},
 		{"safetensors_twice", "m.safetensors", build.Safetensors(`{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}`, floats), scan.Unknown, scan.Failed, nil},
 		{"safetensors_size", "m.safetensors", build.Safetensors(`{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,16]}}`, floats), scan.Unknown, scan.Failed, nil},
-		{"safetensors_code", "m.safetensors", build.Safetensors(`{"__metadata__":{"format":"pt","x":"__import__('os')"},"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}`, floats), scan.Clean, scan.Complete,
-			[]string{"scan.safetensors.metadata"}},
+		{
+			"safetensors_code", "m.safetensors", build.Safetensors(`{"__metadata__":{"format":"pt","x":"__import__('os')"},"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}`, floats), scan.Clean, scan.Complete,
+			[]string{"scan.safetensors.metadata"},
+		},
 
 		// npy.
 		{"npy_trailing", "a.npy", build.NPY("<f4", "(2,)", floats), scan.Clean, scan.Complete, []string{"scan.npy.trailing-data"}},
@@ -135,8 +149,10 @@ func TestFormats(t *testing.T) {
 		{"zip_suffix", "a.zip", build.Archive{Members: []build.Member{{Name: "a", Data: text}}, Suffix: make([]byte, 9)}.Bytes(), scan.Clean, scan.Complete, []string{"scan.zip.trailing-data"}},
 		{"zip_count", "a.zip", build.Archive{Members: []build.Member{{Name: "a", Data: text}}, CountDelta: 3}.Bytes(), scan.Suspicious, scan.Complete, []string{"scan.zip.directory-mismatch"}},
 		{"zip_no_end", "a.zip", build.Archive{Members: []build.Member{{Name: "a", Data: text}}, NoEnd: true}.Bytes(), scan.Suspicious, scan.Complete, []string{"scan.zip.directory-mismatch", "scan.zip.hidden-member"}},
-		{"zip_two_ends", "a.zip", build.Archive{Members: []build.Member{{Name: "a", Data: text}}, Comment: zipOf(build.Member{Name: "b", Data: text})}.Bytes(), scan.Suspicious, scan.Complete,
-			[]string{"scan.file.range-overlap", "scan.zip.directory-mismatch", "scan.zip.prefix-data"}},
+		{
+			"zip_two_ends", "a.zip", build.Archive{Members: []build.Member{{Name: "a", Data: text}}, Comment: zipOf(build.Member{Name: "b", Data: text})}.Bytes(), scan.Suspicious, scan.Complete,
+			[]string{"scan.file.range-overlap", "scan.zip.directory-mismatch", "scan.zip.prefix-data"},
+		},
 
 		// tar.
 		{"tar_traversal", "a.tar", build.Tar(build.TarMember{Name: "../x", Data: text}), scan.Malicious, scan.Complete, []string{"scan.archive.path-traversal"}},

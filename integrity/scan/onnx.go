@@ -13,7 +13,6 @@ import (
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/integrity/scan/internal/wire"
-	"github.com/prerun/prerun/internal/redact"
 )
 
 // onnxFormat walks ONNX models: graphs, functions, tensors, wherever they
@@ -206,7 +205,7 @@ func (s *onnxScan) model(f wire.Field, graphs *int) error {
 		s.out.Fact("ir_version", strconv.FormatUint(f.Value, 10))
 	case f.Is(2, wire.Bytes):
 		t, err := s.text(f, 80)
-		s.out.Fact("producer", redact.Excerpt([]byte(t), 80))
+		s.out.Fact("producer", excerpt(t, 80))
 		return err
 	case f.Is(7, wire.Bytes):
 		*graphs++
@@ -242,7 +241,7 @@ func (s *onnxScan) opset(f wire.Field) error {
 		return err
 	})
 	if len(s.opsets) < 100 {
-		s.opsets = append(s.opsets, fmt.Sprintf("%s:%d", redact.Excerpt([]byte(onnxDomain(domain)), 80), version))
+		s.opsets = append(s.opsets, fmt.Sprintf("%s:%d", excerpt(onnxDomain(domain), 80), version))
 	}
 	return err
 }
@@ -309,7 +308,7 @@ func (s *onnxScan) node(f wire.Field, function string, depth int) error {
 		s.calls[function] = append(s.calls[function], domain+":"+op)
 	}
 	if op == "PyOp" || op == "PythonOp" || op == "PythonOpGrad" || op == "PyFunc" {
-		shown := redact.Excerpt([]byte(domain+":"+op), 120)
+		shown := excerpt(domain+":"+op, 120)
 		s.finding(ruleOnnxPython, f, shown, "operator %q hands control to Python", shown)
 	}
 	return err
@@ -390,12 +389,12 @@ func (s *onnxScan) customDomains() {
 			continue
 		}
 		use := s.domains[d]
-		shown := redact.Excerpt([]byte(d), 80)
+		shown := excerpt(d, 80)
 		s.out.Finding(prerun.Finding{
 			Rule:       ruleOnnxDomain,
 			Confidence: prerun.ConfidenceHigh,
 			Locations:  []prerun.Location{{Offset: use.at, Length: 1}},
-			Message:    fmt.Sprintf("operator %q of domain %q needs code from outside the model", redact.Excerpt([]byte(use.op), 80), shown),
+			Message:    fmt.Sprintf("operator %q of domain %q needs code from outside the model", excerpt(use.op, 80), shown),
 			Key:        shown,
 		})
 	}
@@ -406,7 +405,7 @@ func (s *onnxScan) recursion() {
 	state := make(map[string]int) // 1 on the path, 2 done
 	for _, id := range sortedKeys(s.calls) {
 		if s.circular(id, state, 0) {
-			shown := redact.Excerpt([]byte(id), 120)
+			shown := excerpt(id, 120)
 			s.out.Finding(prerun.Finding{
 				Rule:       ruleOnnxRecursion,
 				Confidence: prerun.ConfidenceHigh,
@@ -460,7 +459,7 @@ func (s *onnxScan) tensor(f wire.Field) error {
 	if err != nil {
 		return err
 	}
-	shown := redact.Excerpt([]byte(t.name), 80)
+	shown := excerpt(t.name, 80)
 	var width uint64
 	if t.dtype < uint64(len(onnxBits)) {
 		width = onnxBits[t.dtype]
@@ -570,7 +569,7 @@ func (s *onnxScan) externalEntry(f wire.Field, t *tensorClaim) error {
 func (s *onnxScan) externalData(f wire.Field, t tensorClaim, tensor string, want int64) {
 	location := t.external["location"]
 	slashed := strings.ReplaceAll(location, `\`, "/")
-	shown := redact.Excerpt([]byte(location), 120)
+	shown := excerpt(location, 120)
 	clean := path.Clean(slashed)
 	if location == "" || strings.ContainsRune(location, 0) || absolute(slashed) || strings.Contains(slashed, "://") ||
 		clean == ".." || strings.HasPrefix(clean, "../") {
@@ -596,7 +595,7 @@ func (s *onnxScan) externalData(f wire.Field, t tensorClaim, tensor string, want
 	}
 	if !ok1 || !ok2 || off > e.Size || length > e.Size-off {
 		s.finding(ruleOnnxRange, f, shown, "tensor %q: bytes %q+%q of %q, which has %d", tensor,
-			redact.Excerpt([]byte(t.external["offset"]), 24), redact.Excerpt([]byte(t.external["length"]), 24), shown, e.Size)
+			excerpt(t.external["offset"], 24), excerpt(t.external["length"], 24), shown, e.Size)
 		return
 	}
 	if length != want && t.dtype < uint64(len(onnxBits)) && onnxBits[t.dtype] > 0 {

@@ -257,7 +257,7 @@ func (t *target) open(ctx context.Context, name, real string) FileResult {
 
 // content scans one top-level file.
 func (t *target) content(ctx context.Context, name string, r io.ReaderAt, size int64) FileResult {
-	run, timed, cancel := newRun(ctx, t.scanner.Limits.withDefaults(), t.formats)
+	run, timed, cancel := newRun(ctx, t.scanner.Limits.withDefaults(), t.formats, size)
 	defer cancel()
 	a := &Artifact{
 		Probe: Probe{Path: prerun.EscapePath(name), Name: name, Size: size, Tree: t.tree},

@@ -61,7 +61,7 @@ func (safetensorsFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	out.Claim(0, st.DataAt)
 	out.Fact("tensors", strconv.Itoa(len(st.Tensors)))
 	if f := st.Metadata["format"]; f != "" {
-		out.Fact("framework", redact.Excerpt([]byte(f), 40))
+		out.Fact("framework", excerpt(f, 40))
 	}
 	safetensorsTexts(st, out)
 	if err == nil {
@@ -90,7 +90,7 @@ func (safetensorsFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 // safetensorsTexts looks at what a header says beside numbers.
 func safetensorsTexts(st *tensorfile.Safetensors, out *Sink) {
 	report := func(where, key, what string) {
-		shown := redact.Excerpt([]byte(key), 80)
+		shown := excerpt(key, 80)
 		out.Finding(prerun.Finding{
 			Rule:       ruleSafetensorsMetadata,
 			Confidence: prerun.ConfidenceMedium,
@@ -115,10 +115,17 @@ func safetensorsTexts(st *tensorfile.Safetensors, out *Sink) {
 func codeIn(text string) string {
 	lower := bytes.ToLower([]byte(text))
 	for _, c := range []struct{ sign, what string }{
-		{"__import__", "Python code"}, {"os.system", "Python code"}, {"subprocess.", "Python code"},
-		{"eval(", "code"}, {"exec(", "code"}, {"<script", "markup with a script"}, {"javascript:", "a script link"},
-		{"__globals__", "a template attack"}, {"__subclasses__", "a template attack"},
-		{"\x80\x04\x95", "a pickle"}, {"gaswv", "an encoded pickle"},
+		{"__import__", "Python code"},
+		{"os.system", "Python code"},
+		{"subprocess.", "Python code"},
+		{"eval(", "code"},
+		{"exec(", "code"},
+		{"<script", "markup with a script"},
+		{"javascript:", "a script link"},
+		{"__globals__", "a template attack"},
+		{"__subclasses__", "a template attack"},
+		{"\x80\x04\x95", "a pickle"},
+		{"gaswv", "an encoded pickle"},
 	} {
 		if bytes.Contains(lower, []byte(c.sign)) {
 			return c.what
@@ -180,7 +187,7 @@ func npyAt(ctx context.Context, a *Artifact, out *Sink, off int64, n int) (int64
 		return 0, fmt.Errorf("array at offset %d: %w", off, err)
 	}
 	if n == 0 {
-		out.Fact("dtype", redact.Excerpt([]byte(arr.Descr), 80))
+		out.Fact("dtype", excerpt(arr.Descr, 80))
 	}
 	end := off + arr.Offset + arr.Length
 	out.Claim(off, end-off)

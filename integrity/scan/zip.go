@@ -17,7 +17,6 @@ import (
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/integrity/scan/internal/zipdir"
-	"github.com/prerun/prerun/internal/redact"
 )
 
 // zipFormat reads zip archives, which torch, NumPy, Keras and others build
@@ -142,6 +141,7 @@ type zipScan struct {
 	names  names
 	tree   *Tree
 	stored []*zipdir.Member
+	buf    []byte
 }
 
 func (z *zipScan) problem(p zipdir.Problem) {
@@ -152,26 +152,26 @@ func (z *zipScan) problem(p zipdir.Problem) {
 		Message:    p.Detail,
 	}
 	if p.Name != "" {
-		f.Key = redact.Excerpt([]byte(p.Name), 120)
+		f.Key = excerpt(p.Name, 120)
 		f.Message = fmt.Sprintf("member %q: %s", f.Key, p.Detail)
 	}
 	z.out.Finding(f)
 }
 
 func (z *zipScan) finding(rule prerun.Rule, m *zipdir.Member, format string, args ...any) {
-	z.names.report(rule, 0, m.Name, m.HeaderAt, format, args...)
+	z.names.report(rule, 0, m.Name, m.EntryAt, format, args...)
 }
 
 // Flag bits that say that the content is not what it seems.
 const zipFlagOpaque = 1<<0 | 1<<5 | 1<<6 | 1<<13
 
 func (z *zipScan) member(ctx context.Context, m *zipdir.Member) error {
-	z.names.check(m.Name, m.HeaderAt)
+	z.names.check(m.Name, m.EntryAt)
 	if m.Local != m.Name && m.Local != "" {
 		other := names{out: z.out}
-		other.check(m.Local, m.HeaderAt)
+		other.check(m.Local, m.EntryAt)
 	}
-	z.names.special(m.Name, m.Mode, m.HeaderAt)
+	z.names.special(m.Name, m.Mode, m.EntryAt)
 	if m.DataAt < 0 {
 		z.out.unread(m.Name, m.Size, Failed, "its local header is missing")
 		return nil
@@ -203,7 +203,7 @@ func (z *zipScan) link(m *zipdir.Member) {
 		z.out.unread(m.Name, m.Size, Failed, err.Error())
 		return
 	}
-	z.names.link(m.Name, string(target), m.HeaderAt, false)
+	z.names.link(m.Name, string(target), m.EntryAt, false)
 }
 
 // decoded scans a member that has to be decoded, or that claims to be
@@ -246,7 +246,10 @@ func (z *zipScan) decoded(ctx context.Context, m *zipdir.Member) error {
 
 func (z *zipScan) checksum(ctx context.Context, m *zipdir.Member) error {
 	sum := crc32.NewIEEE()
-	n, err := io.Copy(sum, &ctxReader{ctx, z.a.Section(m.DataAt, m.Packed)})
+	if z.buf == nil {
+		z.buf = make([]byte, 64<<10)
+	}
+	n, err := io.CopyBuffer(sum, &ctxReader{ctx, z.a.Section(m.DataAt, m.Packed)}, z.buf)
 	if err != nil {
 		return err
 	}

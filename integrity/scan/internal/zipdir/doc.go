@@ -63,7 +63,8 @@ type Member struct {
 	CRC      uint32
 	Packed   int64 // bytes stored
 	Size     int64 // bytes decoded, as claimed
-	HeaderAt int64 // local header
+	EntryAt  int64 // directory record; that of the local header for hidden members
+	HeaderAt int64 // local header, as claimed
 	DataAt   int64 // first stored byte; -1 when there is no local header
 }
 

@@ -17,7 +17,7 @@ func (d *reader) locals() error {
 			return err
 		}
 		if n == 0 {
-			d.problem(BadLocal, m.HeaderAt, 0, m.Name, "there is no local header at offset %d", m.HeaderAt)
+			d.problem(BadLocal, m.EntryAt, centralSize, m.Name, "there is no local header at offset %d", m.HeaderAt)
 			continue
 		}
 		m.DataAt = m.HeaderAt + n
@@ -58,6 +58,7 @@ func (d *reader) local(at int64) (m Member, n int64, err error) {
 		CRC:      le.Uint32(rec[14:]),
 		Packed:   int64(le.Uint32(rec[18:])),
 		Size:     int64(le.Uint32(rec[22:])),
+		EntryAt:  at,
 		HeaderAt: at,
 		DataAt:   at + localSize + nameLen + extraLen,
 	}

@@ -241,6 +241,7 @@ func (d *reader) member(rec []byte, pos, base int64) (int64, error) {
 		CRC:      le.Uint32(rec[16:]),
 		Packed:   int64(le.Uint32(rec[20:])),
 		Size:     int64(le.Uint32(rec[24:])),
+		EntryAt:  pos,
 		HeaderAt: int64(le.Uint32(rec[42:])),
 		DataAt:   -1,
 	}

@@ -1,0 +1,61 @@
+package scantest_test
+
+import (
+	"testing"
+
+	"github.com/prerun/prerun/integrity/scan"
+	"github.com/prerun/prerun/integrity/scan/internal/build"
+	"github.com/prerun/prerun/integrity/scan/scantest"
+)
+
+// TestBuiltin holds the formats of the package to what it asks of others.
+func TestBuiltin(t *testing.T) {
+	text := scantest.Sample{Name: "a.txt", Data: []byte("Some words.\n")}
+	noise := scantest.Sample{Name: "noise", Data: []byte{0xff, 0xd8, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9}}
+	floats := make([]byte, 16)
+	samples := map[string][]scantest.Sample{
+		"pickle": {
+			{Name: "a.pkl", Data: build.Harmless()},
+			{Name: "b.pkl", Data: build.Attack(), Rules: []string{"scan.pickle.call-on-load"}},
+		},
+		"zip": {
+			{Name: "a.zip", Data: build.Zip(build.Member{Name: "a", Data: floats}, build.Member{Name: "b", Data: floats, Method: 8})},
+			{Name: "b.zip", Data: build.Zip(build.Member{Name: "../a", Data: floats}), Rules: []string{"scan.archive.path-traversal"}},
+		},
+		"tar": {
+			{Name: "a.tar", Data: build.Tar(build.TarMember{Name: "a", Data: floats})},
+			{Name: "b.tar", Data: build.Tar(build.TarMember{Name: "l", Link: "/", Kind: '2'}), Rules: []string{"scan.archive.link"}},
+		},
+		"safetensors": {{Name: "m.safetensors", Data: build.Safetensors(`{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}`, floats)}},
+		"npy":         {{Name: "a.npy", Data: build.NPY("<f4", "(4,)", floats)}},
+		"onnx": {
+			{Name: "m.onnx", Data: build.ONNX([]build.Proto{build.Node("Relu", "")}, []build.Proto{build.Tensor("w", []uint64{4}, floats)})},
+			{
+				Name:  "n.onnx",
+				Data:  build.ONNX(nil, []build.Proto{build.ExternalTensor("w", []uint64{4}, "location", "/x")}),
+				Rules: []string{"scan.onnx.external-path"},
+			},
+		},
+		"text":   {text},
+		"json":   {{Name: "config.json", Data: []byte(`{"auto_map": {"A": "b.C"}}`), Rules: []string{"scan.config.auto-map"}}},
+		"python": {{Name: "x.py", Data: []byte("import os\n"), Named: true}},
+		"gzip":   {{Name: "a.gz", Data: build.Gzip(floats)}},
+		"opaque-container": {
+			{Name: "a.7z", Data: []byte("7z\xbc\xaf\x27\x1c\x00\x04aaaaaaaaaaaaaaaaaaaaaaaa")},
+		},
+	}
+	for _, f := range scan.Builtin() {
+		id := f.Info().ID
+		positives := samples[id]
+		if positives == nil {
+			continue // codecs without a writer in the standard library
+		}
+		t.Run(id, func(t *testing.T) {
+			negatives := []scantest.Sample{noise}
+			if id != "text" {
+				negatives = append(negatives, text)
+			}
+			scantest.TestFormat(t, f, positives, negatives)
+		})
+	}
+}
