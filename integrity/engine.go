@@ -66,7 +66,8 @@ func (e *engine) run(ctx context.Context, files []source) ([]fileResult, error) 
 	var wg sync.WaitGroup
 	for range min(e.workers, len(jobs)) {
 		wg.Go(func() {
-			w := worker{e, algorithms[e.p.Algorithm].make(), make([]byte, bufferSize), nil}
+			buf := make([]byte, min(bufferSize, max(1, jobs[0].bytes))) // the first job is the largest
+			w := worker{e, algorithms[e.p.Algorithm].make(), buf, nil}
 			for ctx.Err() == nil {
 				i := int(next.Add(1)) - 1
 				if i >= len(jobs) {
@@ -101,9 +102,9 @@ func (e *engine) plan(files []source) ([]fileResult, []job, error) {
 		size := f.info.Size()
 		n := int64(1)
 		if e.p.ShardSize > 0 {
-			n = (size + e.p.ShardSize - 1) / e.p.ShardSize
-			if size > 0 && n <= 0 { // the sum above overflowed
-				n = size/e.p.ShardSize + 1
+			n = size / e.p.ShardSize
+			if size%e.p.ShardSize > 0 {
+				n++
 			}
 		}
 		if resources += n; resources > MaxResources {

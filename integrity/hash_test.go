@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/integrity"
 	"github.com/prerun/prerun/internal/digestx"
 	"github.com/prerun/prerun/internal/limits"
@@ -278,6 +279,18 @@ func TestIgnored(t *testing.T) {
 	write("a", "x")(t, dir)
 	_, err = integrity.Verifier{Ignore: []string{"a", "new"}}.Verify(t.Context(), fsys, bundle, trust)
 	wantKind(t, err, integrity.ErrMismatch)
+}
+
+func TestCaseCollision(t *testing.T) {
+	signer, trust := testKeys(t, "case")
+	tree := fstest.MapFS{"Vocab.txt": {Data: []byte("a")}, "vocab.txt": {Data: []byte("b")}, "other": {}}
+	r, err := integrity.Verifier{}.Verify(t.Context(), tree, mustSign(t, mustHash(t, integrity.Hasher{}, tree), signer), trust)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"integrity.coverage.case-collision vocab.txt"}, ruleIDs(r, prerun.Info)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }
 
 // A shiftyFS changes a file while it is read.
@@ -590,4 +603,48 @@ func BenchmarkHash(b *testing.B) {
 			sha256.Sum256(data)
 		}
 	})
+}
+
+// BenchmarkManifest writes and reads the statement of 100 000 files.
+func BenchmarkManifest(b *testing.B) {
+	m := &integrity.Manifest{Parameters: integrity.Parameters{Algorithm: integrity.SHA256}}
+	for i := range 100_000 {
+		name := fmt.Sprintf("layer%03d/part%05d.bin", i%1000, i)
+		m.Resources = append(m.Resources, integrity.Resource{Path: name, Digest: digestx.Of([]byte(name))})
+	}
+	m.Sort()
+	payload, err := integrity.Signing{}.Statement(m)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("write", func(b *testing.B) {
+		b.SetBytes(int64(len(payload)))
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := (integrity.Signing{}).Statement(m); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("parse", func(b *testing.B) {
+		b.SetBytes(int64(len(payload)))
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := integrity.ParseStatement(payload, false, false); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkVerify is a small model, where everything but reading counts.
+func BenchmarkVerify(b *testing.B) {
+	signer, trust := testKeys(b, "benchmark")
+	bundle := mustSign(b, mustHash(b, integrity.Hasher{}, tiny()), signer)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := (integrity.Verifier{}).Verify(b.Context(), tiny(), bundle, trust); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -102,8 +102,15 @@ func (r *Result) describe(bundle string, m *Manifest) {
 	if len(m.Resources) == len(r.Manifest.Resources) {
 		r.subject(".", m.Root().String())
 	}
+	folded := make(map[string]string)
 	for name, d := range m.Files() {
 		r.subject(name, d.String())
+		lower := strings.ToLower(name)
+		if other, ok := folded[lower]; ok {
+			r.find(ruleCase, name, "", fmt.Sprintf("the name differs from %q in case only", other), nil)
+			continue
+		}
+		folded[lower] = name
 	}
 	for _, l := range r.Leniencies {
 		r.find(ruleLeniency, bundle, l.Code, l.Detail, nil)

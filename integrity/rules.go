@@ -82,6 +82,11 @@ var (
 		Help: "An empty file in a model hashed by shards, or a link to a folder, leaves no trace in the signature: it can be added or removed unnoticed. Hash the model by files, or remove it.",
 		Refs: refs(cwe("CWE-353")),
 	}
+	ruleCase = prerun.Rule{
+		ID: "integrity.coverage.case-collision", Title: "Names that differ in case only", Severity: prerun.Low,
+		Help: "Two signed files have names that some file systems take for one. Copied there, one file overwrites the other. Rename one of them.",
+		Refs: refs(cwe("CWE-178")),
+	}
 	ruleLeniency = prerun.Rule{
 		ID: "integrity.bundle.leniency", Title: "Departure from the specification", Severity: prerun.Info,
 		Help: "The signature departs from the specification in a way that signing tools in use are known for, and was accepted. Verify strictly to refuse it.",
@@ -92,7 +97,7 @@ var (
 // Rules is everything that this package can report, by ID.
 func Rules() []prerun.Rule {
 	return []prerun.Rule{
-		ruleLeniency, ruleBundle, ruleIgnored, ruleUncovered, ruleUnsigned, ruleManifest,
+		ruleLeniency, ruleBundle, ruleCase, ruleIgnored, ruleUncovered, ruleUnsigned, ruleManifest,
 		ruleExtra, ruleKind, ruleMissing, ruleModified, ruleSignature, ruleUntrusted, ruleStatement,
 	}
 }
