@@ -86,7 +86,7 @@ func (s *session) assess(rule *Attestation, g *group) *assessment {
 	signers, distinct := signedBy(g, rule.Signers, nil)
 	enough := distinct >= max(rule.Threshold, 1)
 	if g.statement == nil {
-		if enough {
+		if enough && g.payloadType == PayloadType {
 			a.tier = garbled
 			a.fail("statement", ruleMalformed, "", "%s", quoteError(g.err))
 		}
@@ -151,7 +151,9 @@ func (s *session) judge(a *assessment, rule *Attestation, signers []string) {
 		for _, m := range rule.Materials {
 			s.judgeMaterial(a, m, p)
 		}
-		s.judgeDenied(a, p)
+		if len(s.denied) > 0 {
+			s.judgeDenied(a, p)
+		}
 	}
 	if v := a.group.vsa; v != nil {
 		s.judgeBuilder(a, rule, signers, v.VerifierID, "/predicate/verifier/id")
@@ -171,7 +173,7 @@ func (s *session) judge(a *assessment, rule *Attestation, signers []string) {
 }
 
 // tests are the names of what assess will test, in its order.
-func (rule *Attestation) tests() []string {
+func (s *session) tests(rule *Attestation) []string {
 	tests := []string{"statement", "subject"}
 	if rule.PredicateType == ProvenanceType {
 		tests = append(tests, "builder")
@@ -184,7 +186,9 @@ func (rule *Attestation) tests() []string {
 		for _, m := range rule.Materials {
 			tests = append(tests, "material/"+m.Name)
 		}
-		tests = append(tests, "denied")
+		if len(s.denied) > 0 {
+			tests = append(tests, "denied")
+		}
 	}
 	if rule.PredicateType == VSAType {
 		tests = append(tests, "builder", "summary")

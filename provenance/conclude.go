@@ -164,7 +164,7 @@ func (c *conclusion) explained(rule *Attestation, a *assessment) {
 		outcome[ch.test] = ch
 	}
 	stopped := ""
-	for _, test := range rule.tests() {
+	for _, test := range c.tests(rule) {
 		name := rule.Name + "/" + test
 		ch, done := outcome[test]
 		if !done {
@@ -208,7 +208,7 @@ func (c *conclusion) unexplained(rule *Attestation) {
 		c.find(ruleAbsent, nil, "", rule.Name, first+": "+q.Reason+".")
 	}
 	c.require(q)
-	for _, test := range rule.tests()[1:] {
+	for _, test := range c.tests(rule)[1:] {
 		c.require(Requirement{Name: rule.Name + "/" + test, Outcome: Absent, Reason: "not judged, because " + first + " is not met"})
 	}
 }
@@ -367,6 +367,8 @@ func (c *conclusion) whyNot(g *group) (rule, reason string) {
 		}
 	}
 	switch {
+	case g.payloadType != PayloadType:
+		return "", quoteError(g.err)
 	case g.statement == nil:
 		return ruleMalformed.ID, quoteError(g.err)
 	case !g.signed:

@@ -28,11 +28,16 @@
 // # Threat model
 //
 // Whoever can write to the evidence may add, remove, rename, reorder, replay
-// and edit files. None of this turns a no into a yes. Withholding evidence
-// never helps (requirements say "there is", never "there is no"), adding
-// evidence never helps without a trusted key, and a statement that two parsers
-// could read differently is refused. Evidence may still be added to turn a yes
-// into an error by exceeding [Limits].
+// and edit files. Withholding evidence never turns a no into a yes, because
+// requirements say "there is" and never "there is no". Adding evidence does so
+// only with what a trusted key signed at some time: a replayed statement is as
+// good as a kept one, which is why policies limit ages and deny digests. A
+// statement that two parsers could read differently is refused. Evidence can
+// still turn a yes into an error, by exceeding [Limits].
+//
+// One statement has at most [MaxStatement] bytes and [MaxDescriptors]
+// descriptors in a list; memory is bounded by them, by [Limits] and by
+// [MaxEvidence]. No goroutine is started.
 //
 // # Reading statements
 //

@@ -123,7 +123,6 @@ func ExampleVerifier_Verify() {
 	// training/subject               met: 1 subject matched by digest
 	// training/builder               met: "https://example.com/trainer", trusted to level 2
 	// training/material/train.jsonl  met: dependency 0 has its digest
-	// training/denied                met: no dependency is denied
 	// training/age                   met: 2026-06-30T12:00:00Z is within the limits
 	// lineage                        met: every edge up to depth 1 is verified
 	// pass

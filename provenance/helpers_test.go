@@ -149,11 +149,3 @@ func ruleIDs(src prerun.Source) []string {
 	slices.Sort(ids)
 	return ids
 }
-
-func outcomes(r *provenance.Report) map[string]string {
-	out := make(map[string]string)
-	for _, q := range r.Requirements {
-		out[q.Name] = q.Outcome.String()
-	}
-	return out
-}

@@ -14,16 +14,17 @@ import (
 type edgeRule struct {
 	signers   []string
 	threshold int
+	builders  []string
 	minLevel  int
 }
 
 func (s *session) rootRule(a *Attestation) edgeRule {
-	return edgeRule{a.Signers, a.Threshold, a.MinLevel}
+	return edgeRule{a.Signers, a.Threshold, a.Builders, a.MinLevel}
 }
 
 func (s *session) ancestorRule(a *Attestation) edgeRule {
 	if l := s.policy.Lineage; l != nil && len(l.Signers) > 0 {
-		return edgeRule{l.Signers, l.Threshold, 0}
+		return edgeRule{l.Signers, l.Threshold, l.Builders, l.MinLevel}
 	}
 	return s.rootRule(a)
 }
@@ -36,7 +37,8 @@ func (s *session) trusts(g *group, r edgeRule) bool {
 	}
 	signers, distinct := signedBy(g, r.signers, nil)
 	level, ok := s.speaksFor(signers, g.provenance.BuilderID)
-	return ok && distinct >= max(r.threshold, 1) && level >= r.minLevel
+	return ok && distinct >= max(r.threshold, 1) && level >= r.minLevel &&
+		(len(r.builders) == 0 || slices.Contains(r.builders, g.provenance.BuilderID))
 }
 
 // A link is a dependency of a trusted statement, on the way up from the

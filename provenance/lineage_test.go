@@ -167,6 +167,46 @@ func TestLineage(t *testing.T) {
 	}
 }
 
+// An ancestor is held to the root's rule in full unless the policy says
+// otherwise: signers, threshold, builders and level.
+func TestAncestorsAreHeldToTheRule(t *testing.T) {
+	other := training()
+	other.BuilderID = "https://example.com/laptop"
+	src := evidence(
+		sign(t, statement(t, training(dep("base")), dep("model")), "trainer"),
+		sign(t, statement(t, other, dep("base")), "trainer"),
+	)
+	for _, tt := range []struct {
+		name   string
+		change func(p *provenance.Policy)
+		met    bool
+	}{
+		{"any_trusted_pair", func(*provenance.Policy) {}, true},
+		{"level", func(p *provenance.Policy) { p.Attestations[0].MinLevel = 2 }, false},
+		{"builder", func(p *provenance.Policy) { p.Attestations[0].Builders = []string{trainerID} }, false},
+		{"own_rule", func(p *provenance.Policy) {
+			p.Attestations[0].MinLevel = 2
+			p.Lineage.Signers, p.Lineage.Builders = []string{"trainer"}, []string{other.BuilderID}
+		}, true},
+		{"own_rule_builder", func(p *provenance.Policy) {
+			p.Lineage.Signers, p.Lineage.Builders = []string{"trainer"}, []string{trainerID}
+		}, false},
+		{"own_rule_level", func(p *provenance.Policy) {
+			p.Lineage.Signers, p.Lineage.MinLevel = []string{"trainer"}, 1
+		}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := policy()
+			p.Trust.Builders = []provenance.Builder{{ID: other.BuilderID, Signers: []string{"trainer"}}}
+			p.Lineage = &provenance.Lineage{Depth: 2}
+			tt.change(&p)
+			if r := verify(t, model(), src, p); r.Met() != tt.met {
+				t.Errorf("%+v", r.Requirements)
+			}
+		})
+	}
+}
+
 func TestLineageOwnSigners(t *testing.T) {
 	src := builds(t, build{name: "model", from: deps("base")}, build{name: "base", by: "second"})
 	p := policy()

@@ -19,7 +19,8 @@ import (
 type Trust struct {
 	// Signers are the identities that count, by the name that policies use.
 	// [NewKeyVerifier] makes one from a public key; other packages make them
-	// from certificates or OIDC identities.
+	// from certificates or OIDC identities. Distinct signers are counted by the
+	// method, issuer and signer that the verifier states.
 	Signers map[string]prerun.Verifier
 
 	// Builders are the pairs of signer and builder that count. Provenance by
@@ -37,10 +38,22 @@ type Builder struct {
 
 // NewKeySigner makes a signer of a private key: ECDSA on P-256, P-384 or P-521
 // (deterministic where the key is in memory), or Ed25519.
-func NewKeySigner(key crypto.Signer) (prerun.Signer, error) { return dsse.NewKeySigner(key) }
+func NewKeySigner(key crypto.Signer) (prerun.Signer, error) {
+	s, err := dsse.NewKeySigner(key)
+	if err != nil {
+		return nil, err // not a nil pointer in an interface
+	}
+	return s, nil
+}
 
 // NewKeyVerifier makes a verifier that trusts one public key.
-func NewKeyVerifier(pub crypto.PublicKey) (prerun.Verifier, error) { return dsse.NewKeyVerifier(pub) }
+func NewKeyVerifier(pub crypto.PublicKey) (prerun.Verifier, error) {
+	v, err := dsse.NewKeyVerifier(pub)
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
 
 // ErrPolicy is wrapped by every error about a policy that cannot be used.
 var ErrPolicy = errors.New("unusable policy")
@@ -122,11 +135,14 @@ type Lineage struct {
 	// the ends; 2 asks for provenance of these as well, and so on. Required.
 	Depth int
 
-	// Signers and Threshold are the rule for statements about ancestors. Empty
-	// means the rule of the attestation where the lineage starts, MinLevel
-	// included: an ancestor is never held to less by omission.
+	// Signers, Threshold, Builders and MinLevel are the rule for statements
+	// about ancestors, as in [Attestation]. Without Signers, the rule is that of
+	// the attestation where the lineage starts: an ancestor is never held to
+	// less by omission. Ages are not limited; a base model may be old.
 	Signers   []string
 	Threshold int
+	Builders  []string
+	MinLevel  int
 
 	// Leaves are the ancestors that need no provenance of their own, although
 	// Depth has not been reached. None by default.
@@ -282,6 +298,9 @@ func (l *Lineage) check() error {
 		if leaf.URI != "" && strings.Trim(leaf.URI, "/") == "" {
 			return policyError(field+"/uri", "%q is a prefix of too much", leaf.URI)
 		}
+	}
+	if len(l.Signers) == 0 && (len(l.Builders) > 0 || l.MinLevel != 0) || l.MinLevel < 0 {
+		return policyError("lineage", "builders and a level of at least 0 go with signers")
 	}
 	return checkSigners("lineage", l.Signers, l.Threshold, false)
 }

@@ -67,6 +67,8 @@ type (
 		Depth           int        `json:"depth,required"`
 		Signers         []string   `json:"signers"`
 		Threshold       int        `json:"threshold"`
+		Builders        []string   `json:"builders"`
+		MinLevel        int        `json:"minLevel"`
 		Leaves          []wireLeaf `json:"leaves"`
 		InsecureGitSHA1 bool       `json:"insecureGitSHA1"`
 	}
@@ -176,6 +178,8 @@ func (w *wirePolicy) policy() (Policy, error) {
 			Depth:           l.Depth,
 			Signers:         l.Signers,
 			Threshold:       l.Threshold,
+			Builders:        l.Builders,
+			MinLevel:        l.MinLevel,
 			InsecureGitSHA1: l.InsecureGitSHA1,
 		}
 		for _, leaf := range l.Leaves {

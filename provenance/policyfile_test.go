@@ -64,6 +64,8 @@ lineage:
   depth: 2
   signers: [trainer]
   threshold: 1
+  builders: ["https://example.com/trainer"]
+  minLevel: 1
   leaves: [{kind: dataset}, {uri: "git+https://github.com/example/"}, {mediaType: a/b}, {material: train.jsonl}]
   insecureGitSHA1: true
 denied: ["` + string(sum("bad")) + `"]
@@ -84,6 +86,7 @@ func TestParsePolicy(t *testing.T) {
 	}
 	want := &provenance.Lineage{
 		Depth: 2, Signers: []string{"trainer"}, Threshold: 1, InsecureGitSHA1: true,
+		Builders: []string{"https://example.com/trainer"}, MinLevel: 1,
 		Leaves: []provenance.Leaf{{Kind: "dataset"}, {URI: "git+https://github.com/example/"}, {MediaType: "a/b"}, {Material: "train.jsonl"}},
 	}
 	if diff := cmp.Diff(want, p.Lineage); diff != "" {
@@ -131,6 +134,7 @@ func TestParsePolicyRefuses(t *testing.T) {
 		{"leaf_of_everything", "{kind: dataset}", "{}", "would be everything"},
 		{"leaf_prefix_of_everything", `uri: "git+https://github.com/example/"`, `uri: "/"`, "too much"},
 		{"depth_0", "depth: 2", "depth: 0", "depth"},
+		{"lineage_level_without_signers", "  signers: [trainer]\n  threshold: 1\n", "", "go with signers"},
 		{"material_twice", "name: base,", "name: train.jsonl,", "not unique"},
 		{"summary_on_provenance", "subjectName: model", "summary: {}", "summary"},
 		{"anchor", "name: mailtriage", "name: &x mailtriage", "anchors"},

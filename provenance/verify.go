@@ -29,7 +29,8 @@ type Verifier struct {
 	Limits Limits
 }
 
-// Limits bound one verification. A zero field means its default. Exceeding one
+// Limits bound one verification. A field that is not positive means its
+// default. Exceeding one
 // is an error, never a shorter answer, except where Graph says Truncated.
 type Limits struct {
 	Documents int   // pieces of evidence; 0 means 4096
@@ -39,10 +40,18 @@ type Limits struct {
 }
 
 func (l Limits) withDefaults() Limits {
-	l.Documents = cmp.Or(l.Documents, 4096)
-	l.Bytes = cmp.Or(l.Bytes, 256<<20)
-	l.Edges = cmp.Or(l.Edges, 1<<16)
-	l.Steps = cmp.Or(l.Steps, 1<<16)
+	if l.Documents <= 0 {
+		l.Documents = 4096
+	}
+	if l.Bytes <= 0 {
+		l.Bytes = 256 << 20
+	}
+	if l.Edges <= 0 {
+		l.Edges = 1 << 16
+	}
+	if l.Steps <= 0 {
+		l.Steps = 1 << 16
+	}
 	return l
 }
 
