@@ -68,6 +68,9 @@ func (d *Decision) Gaps() iter.Seq[prerun.Gap] {
 	return slices.Values(d.gaps)
 }
 
+// AsOf is the time that the gate judged age and expiry by.
+func (d *Decision) AsOf() time.Time { return d.asOf }
+
 // WaivedBy returns the waiver that excused a finding, or nil.
 func (d *Decision) WaivedBy(f prerun.Finding) *AppliedWaiver { return d.waived[f.Fingerprint()] }
 

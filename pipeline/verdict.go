@@ -309,3 +309,17 @@ func (v *Verdict) tier() Tier {
 	}
 	return best
 }
+
+// Refused reports whether an error of [VerifyVerdict] says that the verdict is
+// bad or a no, as against one that could not be looked at.
+func Refused(err error) bool {
+	for _, class := range []error{
+		ErrVerdictInvalid, ErrVerdictSubject, ErrVerdictPolicy, ErrVerdictVerifier, ErrVerdictStale, ErrVerdictFailed,
+		dsse.ErrMalformed, dsse.ErrSignature, dsse.ErrKey,
+	} {
+		if errors.Is(err, class) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,361 @@
+package main
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/integrity"
+	"github.com/prerun/prerun/internal/atomicfile"
+	"github.com/prerun/prerun/internal/keys"
+	"github.com/prerun/prerun/pipeline"
+	"github.com/prerun/prerun/pipeline/report"
+)
+
+// hashFlags are shared by hash and sign.
+type hashFlags struct {
+	algorithm string
+	shardSize int64
+	symlinks  bool
+	ignore    []string
+}
+
+func (f *hashFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.algorithm, "algorithm", integrity.SHA256, "digest of files: sha256, blake2b, blake3")
+	cmd.Flags().Int64Var(&f.shardSize, "shard-size", 0, "hash ranges of this many bytes instead of whole files")
+	cmd.Flags().BoolVar(&f.symlinks, "allow-symlinks", false, "let links stand for the files that they lead to")
+	cmd.Flags().StringArrayVar(&f.ignore, "ignore", nil, "path to leave out, relative to PATH or absolute below it")
+}
+
+func (f *hashFlags) manifest(ctx context.Context, a *app, p *place, own string) (*integrity.Manifest, error) {
+	ignore, err := p.ignored(f.ignore, own)
+	if err != nil {
+		return nil, err
+	}
+	h := integrity.Hasher{
+		Algorithm: f.algorithm, ShardSize: f.shardSize, AllowSymlinks: f.symlinks, Ignore: ignore,
+		Progress: a.progress("hashing"),
+	}
+	if p.file != "" {
+		return h.HashFile(ctx, p.fsys, p.file)
+	}
+	return h.Hash(ctx, p.fsys)
+}
+
+func (a *app) hashCommand() *cobra.Command {
+	var flags hashFlags
+	cmd := &cobra.Command{
+		Use: "hash PATH", Short: "print the digests of a model's files and its root digest", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := open(args[0])
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			m, err := flags.manifest(cmd.Context(), a, p, "")
+			if err != nil {
+				return err
+			}
+			return a.finish("hash", manifestSource(p, m), manifestFacts(m), summary(m.Root().String()))
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}
+
+func summary(text string) func(*report.Document) {
+	return func(doc *report.Document) { doc.Summary = text }
+}
+
+func manifestSource(p *place, m *integrity.Manifest) prerun.Source {
+	subjects := []prerun.Subject{{Path: p.name(), Digest: m.Root().String()}}
+	for name, d := range m.Files() {
+		subjects = append(subjects, prerun.Subject{Path: prerun.EscapePath(name), Digest: d.String()})
+	}
+	return prerun.NewSource(subjects, nil, nil)
+}
+
+// manifestFacts are root and resources[]{name, algorithm, digest}, and
+// python_root where the Python tool's order gives another root.
+func manifestFacts(m *integrity.Manifest) map[string]any {
+	resources := []map[string]string{}
+	for _, r := range m.Resources {
+		resources = append(resources, map[string]string{"name": r.Name(), "algorithm": m.Algorithm, "digest": r.Digest.String()})
+	}
+	facts := map[string]any{"root": m.Root().String(), "resources": resources}
+	if python := m.PythonRoot(); python != m.Root() {
+		facts["python_root"] = python.String()
+	}
+	return facts
+}
+
+func (a *app) signCommand() *cobra.Command {
+	return group("sign", "sign a model",
+		a.signKeyCommand(), a.signCertificateCommand(),
+		notBuilt("sigstore PATH", "sign without a long-lived key"))
+}
+
+// A signing is what the sign commands share.
+type signing struct {
+	hashFlags
+	form         string
+	privateKey   string
+	passwordFile string
+}
+
+func (s *signing) add(cmd *cobra.Command) {
+	s.hashFlags.add(cmd)
+	cmd.Flags().StringVar(&s.form, "form", "spec", "form of the statement: spec, or python for its tool's verifier")
+	cmd.Flags().StringVar(&s.privateKey, "private-key", "", "PEM file of the private key")
+	cmd.Flags().StringVar(&s.passwordFile, "password-file", "", "file with the key's password")
+	must(cmd.MarkFlagRequired("private-key"))
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err) // a flag that was not defined: a mistake in this program
+	}
+}
+
+func (s *signing) key() (crypto.Signer, error) {
+	if s.passwordFile != "" {
+		return nil, fmt.Errorf("--password-file: encrypted keys are not built yet")
+	}
+	data, err := readFile(s.privateKey)
+	if err != nil {
+		return nil, err
+	}
+	key, err := keys.ParsePrivate(data)
+	if err != nil {
+		return nil, fmt.Errorf("%q: %w", s.privateKey, err)
+	}
+	return key, nil
+}
+
+// sign hashes, signs and writes the bundle; the report goes to standard output.
+func (s *signing) sign(ctx context.Context, a *app, path string, signer prerun.Signer) error {
+	form := integrity.FormSpec
+	switch s.form {
+	case "spec":
+	case "python":
+		form = integrity.FormPython
+	default:
+		return fmt.Errorf("--form %q is neither spec nor python", s.form)
+	}
+	bundleFile := a.output
+	if bundleFile == "" {
+		bundleFile = "model.sig"
+	}
+	a.output = ""
+	p, err := open(path)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	m, err := s.manifest(ctx, a, p, bundleFile)
+	if err != nil {
+		return err
+	}
+	bundle, err := integrity.Signing{Name: p.name(), Form: form}.Sign(ctx, m, signer)
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.Write(bundleFile, bundle, 0o644); err != nil {
+		return err
+	}
+	return a.finish("sign", manifestSource(p, m), manifestFacts(m), summary("signed, bundle written"))
+}
+
+func (a *app) signKeyCommand() *cobra.Command {
+	var s signing
+	cmd := &cobra.Command{
+		Use: "key PATH", Short: "sign with a long-lived key", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			key, err := s.key()
+			if err != nil {
+				return err
+			}
+			signer, err := integrity.NewKeySigner(key)
+			if err != nil {
+				return err
+			}
+			return s.sign(cmd.Context(), a, args[0], signer)
+		},
+	}
+	s.add(cmd)
+	return cmd
+}
+
+func (a *app) signCertificateCommand() *cobra.Command {
+	var s signing
+	var leafFile string
+	var chainFiles []string
+	cmd := &cobra.Command{
+		Use: "certificate PATH", Short: "sign with a key that a certificate vouches for", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			key, err := s.key()
+			if err != nil {
+				return err
+			}
+			certs, err := readCertificates(append([]string{leafFile}, chainFiles...)...)
+			if err != nil {
+				return err
+			}
+			signer, err := integrity.NewCertificateSigner(key, certs[0], certs[1:]...)
+			if err != nil {
+				return err
+			}
+			return s.sign(cmd.Context(), a, args[0], signer)
+		},
+	}
+	s.add(cmd)
+	cmd.Flags().StringVar(&leafFile, "signing-certificate", "", "PEM file of the key's certificate")
+	cmd.Flags().StringArrayVar(&chainFiles, "certificate-chain", nil, "PEM file of certificates between it and a root")
+	must(cmd.MarkFlagRequired("signing-certificate"))
+	return cmd
+}
+
+func readCertificates(files ...string) ([]*x509.Certificate, error) {
+	var out []*x509.Certificate
+	for _, file := range files {
+		data, err := readFile(file)
+		if err != nil {
+			return nil, err
+		}
+		certs, err := integrity.ParseCertificates(data)
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", file, err)
+		}
+		out = append(out, certs...)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("no certificate given")
+	}
+	return out, nil
+}
+
+func (a *app) verifyCommand() *cobra.Command {
+	return group("verify", "verify a signed model",
+		a.verifyKeyCommand(), a.verifyCertificateCommand(),
+		notBuilt("sigstore PATH", "verify a model that was signed without a long-lived key"))
+}
+
+// A verifying is what the verify commands share.
+type verifying struct {
+	signature      string
+	ignore         []string
+	ignoreUnsigned bool
+	strict         bool
+}
+
+func (v *verifying) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&v.signature, "signature", "model.sig", "the bundle")
+	cmd.Flags().StringArrayVar(&v.ignore, "ignore", nil, "path that need not be signed, relative to PATH or absolute below it")
+	cmd.Flags().BoolVar(&v.ignoreUnsigned, "ignore-unsigned-files", false, "tolerate files that are not signed")
+	cmd.Flags().BoolVar(&v.strict, "strict", false, "refuse every departure from the specification")
+	must(cmd.MarkFlagRequired("signature"))
+}
+
+// verify accepts bundles of version 0.2, which the library does not by itself,
+// and says so in the report's leniencies.
+func (v *verifying) verify(ctx context.Context, a *app, path string, trust prerun.Verifier) error {
+	bundle, err := readFile(v.signature)
+	if err != nil {
+		return err
+	}
+	p, err := open(path)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	ignore, err := p.ignored(v.ignore, v.signature)
+	if err != nil {
+		return err
+	}
+	verifier := integrity.Verifier{
+		Ignore: ignore, Strict: v.strict, InsecureIgnoreUnsigned: v.ignoreUnsigned, InsecureAcceptV02: !v.strict,
+		Progress: a.progress("verifying"),
+	}
+	var res *integrity.Result
+	if p.file != "" {
+		res, err = verifier.VerifyFile(ctx, p.fsys, p.file, bundle, trust)
+	} else {
+		res, err = verifier.Verify(ctx, p.fsys, bundle, trust)
+	}
+	if res == nil {
+		return err
+	}
+	return a.finish("verify", res, pipeline.VerifyFacts(res), func(doc *report.Document) {
+		switch {
+		case err == nil:
+			doc.Verdict, doc.Summary = prerun.Pass, "verified, signed by "+res.Signed.Signer
+		case integrity.Rejected(err):
+			doc.Verdict, doc.Summary = prerun.Fail, err.Error()
+		default:
+			doc.Verdict, doc.Summary = prerun.Incomplete, err.Error()
+		}
+	})
+}
+
+func (a *app) verifyKeyCommand() *cobra.Command {
+	var v verifying
+	var publicKey string
+	cmd := &cobra.Command{
+		Use: "key PATH", Short: "verify with a public key", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			pub, err := readPublicKey(publicKey)
+			if err != nil {
+				return err
+			}
+			trust, err := integrity.NewKeyVerifier(pub)
+			if err != nil {
+				return err
+			}
+			return v.verify(cmd.Context(), a, args[0], trust)
+		},
+	}
+	v.add(cmd)
+	cmd.Flags().StringVar(&publicKey, "public-key", "", "PEM file of the signer's public key")
+	must(cmd.MarkFlagRequired("public-key"))
+	return cmd
+}
+
+func readPublicKey(path string) (crypto.PublicKey, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	pub, err := keys.ParsePublic(data)
+	if err != nil {
+		return nil, fmt.Errorf("%q: %w", path, err)
+	}
+	return pub, nil
+}
+
+func (a *app) verifyCertificateCommand() *cobra.Command {
+	var v verifying
+	var chain []string
+	cmd := &cobra.Command{
+		Use: "certificate PATH", Short: "verify with trusted roots", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			certs, err := readCertificates(chain...)
+			if err != nil {
+				return err
+			}
+			trust, err := integrity.NewCertificateVerifier(certs...)
+			if err != nil {
+				return err
+			}
+			trust.Now = a.now
+			return v.verify(cmd.Context(), a, args[0], trust)
+		},
+	}
+	v.add(cmd)
+	cmd.Flags().StringArrayVar(&chain, "certificate-chain", nil, "PEM file of trusted roots and of intermediates")
+	must(cmd.MarkFlagRequired("certificate-chain"))
+	return cmd
+}

@@ -1,0 +1,68 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+
+	"github.com/prerun/prerun/datasec/embedding"
+)
+
+// ScanEmbeddings looks for tampering in embedding vectors. Its facts are those
+// of the embeddings command: rows, dim, tests[] with n, p and q, hubs[].
+type ScanEmbeddings struct {
+	ID      string // "" means "embeddings.scan"
+	FS      fs.FS
+	File    string
+	Queries string            // "" takes the vectors themselves as queries
+	Scanner embedding.Scanner // Queries, Workers and Seed are the gate's
+}
+
+// Meta implements [Check].
+func (c ScanEmbeddings) Meta() Meta {
+	return Meta{ID: orDefault(c.ID, "embeddings.scan"), Version: "1", Controls: []string{"SUP-03"}}
+}
+
+// CacheKey implements [Digester].
+func (c ScanEmbeddings) CacheKey(context.Context) ([]string, error) {
+	content, err := filesContent(c.FS, c.File, c.Queries)
+	if err != nil {
+		return nil, err
+	}
+	s := c.Scanner
+	return append(content, fmt.Sprintf("options %s %d %v %v %d %d", s.Metric, s.K, s.FDR, s.NormZ, s.MaxBytes, s.MaxQueries)), nil
+}
+
+// Run implements [Check].
+func (c ScanEmbeddings) Run(ctx context.Context, in *Input) (*Result, error) {
+	m, err := embedding.Open(c.FS, c.File)
+	if err != nil {
+		return nil, err
+	}
+	s := c.Scanner
+	s.Workers, s.Seed = in.Workers, in.Seed
+	if c.Queries != "" {
+		queries, err := embedding.Open(c.FS, c.Queries)
+		if err != nil {
+			return nil, err
+		}
+		s.Queries = queries
+	}
+	res, err := s.Scan(ctx, c.File, m)
+	if err != nil {
+		return nil, err
+	}
+	return &Result{
+		Reason: fmt.Sprintf("%d vectors of %d elements, %d queries", res.Rows, res.Dim, res.Queries),
+		Source: res,
+		Facts:  EmbeddingFacts(res),
+	}, nil
+}
+
+// EmbeddingFacts are the facts of an embeddings scan as reports show them.
+func EmbeddingFacts(res *embedding.Result) map[string]any {
+	return map[string]any{
+		"rows": res.Rows, "dim": res.Dim, "sound": res.Sound, "median_norm": res.MedianNorm,
+		"queries": res.Queries, "tests": res.Tests, "hubs": res.Hubs,
+	}
+}
