@@ -320,9 +320,16 @@ func TestUnreadableEvidence(t *testing.T) {
 	good := sign(t, statement(t, training(), dep("model")), "trainer")
 	cut := good[:len(good)/2]
 	t.Run("alone", func(t *testing.T) {
-		r := verify(t, model(), evidence(cut), policy())
+		p := policy()
+		p.Lineage = &provenance.Lineage{Depth: 1}
+		r := verify(t, model(), evidence(cut), p)
 		if got := prerun.Decide(r, prerun.Medium); got != prerun.Incomplete || r.Requirements[0].Outcome != provenance.Unreadable {
 			t.Errorf("verdict %s: %+v", got, r.Requirements)
+		}
+		for _, q := range r.Requirements { // nothing may look like an answer
+			if q.Outcome != provenance.Unreadable {
+				t.Errorf("%s is %s", q.Name, q.Outcome)
+			}
 		}
 		if len(r.Rejected) != 1 || r.Rejected[0].Evidence != "a.sigstore.json" || r.Rejected[0].Reason == "" {
 			t.Errorf("rejected %+v", r.Rejected)

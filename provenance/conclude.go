@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/internal/redact"
@@ -209,7 +210,7 @@ func (c *conclusion) unexplained(rule *Attestation) {
 	}
 	c.require(q)
 	for _, test := range c.tests(rule)[1:] {
-		c.require(Requirement{Name: rule.Name + "/" + test, Outcome: Absent, Reason: "not judged, because " + first + " is not met"})
+		c.require(Requirement{Name: rule.Name + "/" + test, Outcome: q.Outcome, Reason: "not judged, because " + first + " is not met"})
 	}
 }
 
@@ -223,7 +224,7 @@ func (c *conclusion) lineage(roots [][]step, rules []*Attestation) {
 	const name = "lineage"
 	for i, accepted := range roots {
 		if len(accepted) == 0 {
-			c.require(Requirement{Name: name, Outcome: Absent, Reason: fmt.Sprintf("not judged, because the attestation %q is not met", rules[i].Name)})
+			c.require(Requirement{Name: name, Outcome: c.unmet(rules[i]), Reason: fmt.Sprintf("not judged, because the attestation %q is not met", rules[i].Name)})
 			return
 		}
 	}
@@ -240,6 +241,18 @@ func (c *conclusion) lineage(roots [][]step, rules []*Attestation) {
 	default:
 		c.broken(up, roots, rules)
 	}
+}
+
+// unmet is the outcome of what rests on an attestation that is not met: it
+// could not be decided either where that is all that is known of the
+// attestation.
+func (c *conclusion) unmet(rule *Attestation) Outcome {
+	for _, q := range c.report.Requirements {
+		if strings.HasPrefix(q.Name, rule.Name+"/") && (q.Outcome == NotMet || q.Outcome == Absent) {
+			return Absent
+		}
+	}
+	return Unreadable
 }
 
 // carry notes the statements about ancestors that the lineage rests on.

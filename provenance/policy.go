@@ -78,7 +78,7 @@ type Policy struct {
 
 // An Attestation asks for one statement about the artefact.
 type Attestation struct {
-	Name          string // shown in reports; required, unique
+	Name          string // shown in reports; required, unique, without a slash
 	PredicateType string // exact; required
 
 	// Signers names those who may sign; required. Threshold of them must have
@@ -205,8 +205,8 @@ func (p Policy) Check() error {
 	for i := range p.Attestations {
 		a := &p.Attestations[i]
 		field := fmt.Sprintf("attestations/%d", i)
-		if a.Name == "" || seen[a.Name] {
-			return policyError(field+"/name", "%q is empty or not unique", a.Name)
+		if a.Name == "" || seen[a.Name] || strings.Contains(a.Name, "/") {
+			return policyError(field+"/name", "%q is empty, not unique, or holds a slash", a.Name)
 		}
 		seen[a.Name] = true
 		if err := a.check(field); err != nil {

@@ -140,6 +140,7 @@ func TestParsePolicyRefuses(t *testing.T) {
 		{"anchor", "name: mailtriage", "name: &x mailtriage", "anchors"},
 		{"two_documents", "# a comment", "a: b\n---", "document"},
 		{"attestation_name_twice", "- name: gate\n    predicateType", "- name: training\n    predicateType", "not unique"},
+		{"attestation_name_with_slash", "- name: gate\n    predicateType", "- name: a/b\n    predicateType", "slash"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bad := strings.Replace(good, tt.old, tt.new, 1)

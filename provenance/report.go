@@ -16,7 +16,7 @@ const (
 	Unreadable Outcome = iota // could not be decided: evidence or a material could not be read
 	Met
 	NotMet // the evidence says otherwise
-	Absent // there is no evidence
+	Absent // there is no evidence, or what it rests on is not met
 )
 
 var outcomeNames = [...]string{"unreadable", "met", "not-met", "absent"}
