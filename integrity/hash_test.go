@@ -553,8 +553,8 @@ func TestManyFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(m, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+	if !slices.Equal(m.Resources, got.Resources) || m.Root() != got.Root() {
+		t.Error("read something else than was written")
 	}
 }
 

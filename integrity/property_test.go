@@ -227,7 +227,8 @@ func TestMutations(t *testing.T) {
 	}
 }
 
-// TestPayloadMutations changes each byte of the statement inside its base64.
+// TestPayloadMutations flips a bit of each byte of the statement inside its
+// base64. TestMutations does the same from outside, three bytes at a time.
 func TestPayloadMutations(t *testing.T) {
 	signer, trust := testKeys(t, "mutations")
 	m := mustHash(t, integrity.Hasher{}, tiny())
@@ -237,18 +238,20 @@ func TestPayloadMutations(t *testing.T) {
 	}
 	bundle := string(mustSign(t, m, signer))
 	encoded := base64.StdEncoding.EncodeToString(payload)
-	forEachMutant(payload, func(i int, c byte) {
+	for i := range payload {
+		payload[i] ^= 1 << (i % 8)
 		mutant := replace(t, bundle, encoded, base64.StdEncoding.EncodeToString(payload))
 		_, err := integrity.Verifier{}.Verify(t.Context(), tiny(), []byte(mutant), trust)
 		wantKind(t, err, integrity.ErrSignature)
-	})
+		payload[i] ^= 1 << (i % 8)
+	}
 }
 
 // forEachMutant sets each byte of data to other values in turn: each bit
-// flipped, and white space and punctuation of JSON and base64.
+// flipped, white space of JSON, and the second alphabet of base64.
 func forEachMutant(data []byte, f func(i int, c byte)) {
 	for i, original := range data {
-		values := []byte(" \t\r\n\"+-/_=")
+		values := []byte(" \t\r-_")
 		for bit := range 8 {
 			values = append(values, original^1<<bit)
 		}
