@@ -245,9 +245,10 @@ func (s *signatory) everything(ctx context.Context) error {
 	return s.err
 }
 
-// The waived finding.
+// The waived finding: the tokeniser's configuration names Python code, which
+// other people's loaders may run and this project's server does not.
 const (
-	waivedRule   = "scan.python.*"
-	waivedPath   = "model/*.py"
-	waivedReason = "to be decided"
+	waivedRule   = "scan.config.auto-map"
+	waivedPath   = "model/tokenizer_config.json"
+	waivedReason = "The file names tokenizer.py for users of the Python ecosystem. Serving has its own tokeniser and never loads code from the model's folder; the file was read by the reviewer."
 )

@@ -109,6 +109,7 @@ def model_config(vocab_size):
 def tokenizer_config():
     """The tokeniser as data: everything needed to re-implement it."""
     return {
+        "auto_map": {"AutoTokenizer": ["tokenizer.MailTriageTokenizer", None]},
         "tokenizer_class": "MailTriageTokenizer",
         "vocab_file": "vocab.txt",
         "do_lower_case": True,
