@@ -65,10 +65,7 @@ func (m *machine) alternative(v value) (value, bool) {
 func (m *machine) lines() (g Global, ok bool) {
 	var text [2]string
 	for i := range text {
-		off, n, ok := m.readLine()
-		if !ok {
-			return g, false
-		}
+		off, n := m.readLine()
 		b := m.in.bytes(off, min(n, int64(m.lim.Text)), &m.scratch)
 		if n > int64(len(b)) {
 			g.Cut = true
@@ -211,8 +208,30 @@ func (m *machine) build() {
 			}
 		}
 	default:
-		m.fault("BUILD on a %s", target.typ)
+		if !m.empty(args) { // loaders pass over an empty state whatever the object is
+			m.fault("BUILD on a %s", target.typ)
+		}
 	}
+}
+
+// empty reports whether Python takes v for false, or for a pair of such.
+func (m *machine) empty(v value) bool {
+	switch v.typ {
+	case None:
+		return true
+	case Bool, Int, Float:
+		return v.at == 0 && v.n == 0
+	case Str, Bytes:
+		return v.n == 0
+	case Tuple, List, Dict, Set:
+		if m.heap.len(v) == 0 {
+			return true
+		}
+		first, ok1 := m.heap.at(v, 0)
+		second, ok2 := m.heap.at(v, 1)
+		return v.typ == Tuple && m.heap.len(v) == 2 && ok1 && ok2 && m.empty(first) && m.empty(second)
+	}
+	return false
 }
 
 // write records a change to a live object.
@@ -539,10 +558,7 @@ func (m *machine) bigInt(v value) string {
 }
 
 func (m *machine) persidLine() {
-	off, n, ok := m.readLine()
-	if !ok {
-		return
-	}
+	off, n := m.readLine()
 	if !ascii(m.in.bytes(off, min(n, sniffSize), &m.scratch)) {
 		m.fault("PERSID that is not ASCII")
 	}

@@ -36,10 +36,7 @@ func (m *machine) text(t Type, e encoding, n uint64) {
 
 // textLine pushes a STRING or UNICODE.
 func (m *machine) textLine() {
-	off, n, ok := m.readLine()
-	if !ok {
-		return
-	}
+	off, n := m.readLine()
 	v := value{typ: Str, enc: escaped, at: off, n: saturate(uint64(n))}
 	if m.op == OpString {
 		v.enc = quoted
@@ -106,27 +103,20 @@ func (m *machine) inspect(t Type, e encoding, off int64, n uint64) {
 
 // readLine takes the line that is an opcode's argument. At the end of the file
 // C and pickletools stop; Python's pickle cuts the last byte off and runs on.
-func (m *machine) readLine() (off, n int64, ok bool) {
+func (m *machine) readLine() (off, n int64) {
 	off, n, cut := m.in.line()
 	if !cut {
-		return off, n, true
-	}
-	if n == 0 {
-		m.short()
-		return 0, 0, false
+		return off, n
 	}
 	m.diverge(UnterminatedLine, "the file ends in the argument of %s", m.op)
-	return off, n - 1, true
+	return off, max(n-1, 0)
 }
 
 // maxNumber is more digits than CPython converts by default (4300).
 const maxNumber = 8192
 
 func (m *machine) textInt() {
-	off, n, ok := m.readLine()
-	if !ok {
-		return
-	}
+	off, n := m.readLine()
 	line := m.in.bytes(off, min(n, maxNumber), &m.scratch)
 	if m.op == OpInt {
 		switch string(line) {
@@ -161,10 +151,7 @@ func (m *machine) textInt() {
 func clip(b []byte) []byte { return b[:min(len(b), 64)] }
 
 func (m *machine) textFloat() {
-	off, n, ok := m.readLine()
-	if !ok {
-		return
-	}
+	off, n := m.readLine()
 	if line := m.in.bytes(off, min(n, maxNumber), &m.scratch); n > maxNumber || !validFloat(line) {
 		m.fault("FLOAT %q is no number", clip(line))
 	}
@@ -195,10 +182,7 @@ func (m *machine) long(n uint64) {
 
 // textKey is GET and PUT: the key is decimal.
 func (m *machine) textKey() {
-	off, n, ok := m.readLine()
-	if !ok {
-		return
-	}
+	off, n := m.readLine()
 	line, cut := m.in.bytes(off, min(n, maxNumber), &m.scratch), n > maxNumber
 	op := m.op
 	num := parseInt(line, false)

@@ -32,6 +32,8 @@ type machine struct {
 	halted   bool // a limit or an error ends the scan
 	ops      int64
 	probed   int64
+	lenient  int64 // opcodes that may still be executed behind faults
+	again    int64 // opcodes that readings other than the linear one may still take
 	exceeded map[string]bool
 
 	state
@@ -69,9 +71,7 @@ type state struct {
 
 // fault notes that every loader stops here.
 func (m *machine) fault(format string, args ...any) {
-	if !m.faulty {
-		m.faulty = true
-	}
+	m.faulty = true
 	s := &m.t.Streams[m.stream]
 	if len(s.Faults) < 16 {
 		s.Faults = append(s.Faults, Fault{m.opAt, m.op, fmt.Sprintf(format, args...)})
@@ -184,6 +184,13 @@ func (m *machine) run() {
 		if m.ops&0xffff == 0 && m.ctx.Err() != nil {
 			m.halted = true
 			return
+		}
+		if m.reading != Linear {
+			if m.again--; m.again < 0 {
+				m.exceed("Ops")
+				m.halted = true
+				return
+			}
 		}
 		if m.ops > m.lim.Ops {
 			m.exceed("Ops")
@@ -424,10 +431,18 @@ func (m *machine) run() {
 		default:
 			m.fail("%s is none that a loader knows", hexByte(byte(op)))
 		}
-		if m.broken || m.halted || m.faulty && m.reading != Linear {
+		if m.broken || m.halted || m.faulty && m.dead() {
 			return
 		}
 	}
+}
+
+// dead reports whether to stop at a fault. The linear reading goes on behind
+// it, as far as all such stretches together stay in proportion to the file;
+// other readings end, because no loader gets there.
+func (m *machine) dead() bool {
+	m.lenient--
+	return m.reading != Linear || m.lenient < 0
 }
 
 // short is the fault of an argument that the data ends in.

@@ -25,7 +25,7 @@ var nestedStart = func() [256]bool {
 			set[c] = true
 		}
 	}
-	set[0x78], set[0x1f], set[0xc2] = true, true, true
+	set[0x78], set[0x1f], set[0xc2], set['\\'] = true, true, true, true
 	return set
 }()
 
@@ -36,10 +36,14 @@ func alphabet(c byte) bool {
 // nestedIn reports whether a literal of size bytes that starts with head holds
 // a pickle that names something, and in which encodings, outermost first.
 func nestedIn(head []byte, size int64, e encoding) ([]string, bool) {
-	if e == quoted {
+	whole := int64(len(head)) >= size
+	switch e {
+	case quoted:
 		head = unescape(head)
+	case escaped:
+		head = []byte(unescapeUnicode(head))
 	}
-	return unwrap(head, int64(len(head)) >= size, nil)
+	return unwrap(head, whole, nil)
 }
 
 // SniffNested reports whether text holds a pickle that names something, as it
@@ -55,7 +59,7 @@ func unwrap(head []byte, whole bool, around []string) ([]string, bool) {
 	if len(head) < 6 {
 		return nil, false
 	}
-	if mayStart[head[0]] {
+	if mayStart[head[0]] && names(head) {
 		if bytes.HasPrefix(head, torchHead) {
 			return around, true
 		}
@@ -79,6 +83,18 @@ func unwrap(head []byte, whole bool, around []string) ([]string, bool) {
 		}
 	}
 	return nil, false
+}
+
+// names reports whether b can name a global at all: by two lines, from the
+// stack or by a code.
+func names(b []byte) bool {
+	for _, c := range b {
+		switch c {
+		case '\n', byte(OpStackGlobal), byte(OpExt1), byte(OpExt2), byte(OpExt4):
+			return true
+		}
+	}
+	return bytes.HasPrefix(b, torchHead[:5]) || len(b) >= sniffSize/2
 }
 
 func inflateHead(b []byte) []byte {
@@ -111,6 +127,9 @@ func readHead(r io.Reader) []byte {
 }
 
 func unhexHead(b []byte) []byte {
+	if !hexDigit(b[0]) || !hexDigit(b[1]) || !hexDigit(b[2]) || !hexDigit(b[3]) {
+		return nil
+	}
 	n := 0
 	for n < len(b) && hexDigit(b[n]) {
 		n++
@@ -126,6 +145,23 @@ func unhexHead(b []byte) []byte {
 }
 
 func unbase64Head(b []byte) []byte {
+	const least = 16 // characters of the shortest pickle that names something
+	if len(b) < least {
+		return nil
+	}
+	words := true // a text of nothing but small letters is no base64
+	for _, c := range b[:least] {
+		if !alphabet(c) {
+			if !space(c) && c != '=' {
+				return nil
+			}
+		} else if c < 'a' && c != '_' && c != '-' {
+			words = false
+		}
+	}
+	if words {
+		return nil
+	}
 	clean := make([]byte, 0, min(len(b), sniffSize))
 	for _, c := range b {
 		switch {
@@ -141,7 +177,7 @@ func unbase64Head(b []byte) []byte {
 			return nil
 		}
 	}
-	if len(clean) < 8 || len(clean)%4 == 1 && len(b) < sniffSize {
+	if len(clean) < 12 || len(clean)%4 == 1 && len(b) < sniffSize {
 		return nil
 	}
 	clean = clean[:len(clean)-len(clean)%4+tail(len(clean)%4)]

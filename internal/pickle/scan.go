@@ -46,6 +46,9 @@ func (c Machine) Scan(ctx context.Context, r io.ReaderAt, size int64) (*Trace, e
 	}
 	m.in = input{r: r, size: m.t.Size, straddled: m.crossed}
 	m.heap.max = m.lim.Values
+	const some = 1 << 16
+	m.lenient = 2*min(m.t.Size, m.lim.Ops) + some
+	m.again = 4*min(m.t.Size, m.lim.Ops) + some
 	m.file()
 	m.t.Ops = m.ops
 	m.t.Ranges = fill(m.t.Ranges, m.t.Size)
@@ -59,9 +62,9 @@ func (c Machine) Scan(ctx context.Context, r io.ReaderAt, size int64) (*Trace, e
 // and those found behind bytes that are none.
 func (m *machine) file() {
 	var legacy legacyTorch
-	for pos, first := int64(0), true; pos < m.in.size && !m.halted && m.in.err == nil; first = false {
-		recovered := false
-		if !first {
+	recovered := false
+	for pos := int64(0); pos < m.in.size && !m.halted && m.in.err == nil; {
+		if len(m.t.Streams) > 0 {
 			if len(m.t.Streams) >= m.lim.Streams {
 				m.exceed("Streams")
 				return
@@ -70,7 +73,7 @@ func (m *machine) file() {
 			if !ok {
 				return
 			}
-			recovered = start != pos
+			recovered = recovered || start != pos
 			pos = start
 		}
 		i := m.play(pos, recovered)
@@ -79,9 +82,10 @@ func (m *machine) file() {
 		if !s.Complete && m.broken {
 			// Nothing behind the first fault runs as part of this stream, so
 			// another may start there.
-			pos = s.Faults[0].Offset + 1
+			pos, recovered = s.Faults[0].Offset+1, true
 			continue
 		}
+		recovered = false
 		if end, ok := m.storages(&legacy, i); ok {
 			m.claim(pos, end, Data)
 			pos = end
