@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/integrity/scan/globals"
@@ -188,7 +189,7 @@ func (s *pickleScan) isPickle(t *pickle.Trace, found []globals.Assessment) bool 
 		return true
 	}
 	for _, as := range found {
-		if as.Level >= globals.Suspicious && !as.Dormant {
+		if as.Level >= globals.Suspicious && !as.Dormant && identifier(as.Module) && identifier(as.Name) {
 			return true
 		}
 	}
@@ -345,8 +346,10 @@ func hiddenPickle(w []byte) bool {
 		pickle.Sniff(w[:min(len(w), ProbeSize)], int64(len(w))+1) == pickle.Certain
 }
 
-// tryPickle executes a little of a range found in unclaimed bytes: random data
-// passes for a few opcodes, but does not name an object and call it.
+// tryPickle executes a little of a range found in unclaimed bytes. Random data
+// passes for a few opcodes, and even for imports and calls, but it does not
+// spell a name before its first fault; nor do computed names and extension
+// codes count, unless the stream is whole.
 func (r *run) tryPickle(ctx context.Context, a *Artifact, at span) (bool, error) {
 	m := pickle.Machine{Limits: pickle.Limits{Ops: min(max(r.left(Opcodes), 1), 100_000), Records: 256, Streams: 1, Resync: 1}}
 	t, err := m.Scan(ctx, a.Section(at.off, at.end-at.off), at.end-at.off)
@@ -356,5 +359,19 @@ func (r *run) tryPickle(ctx context.Context, a *Artifact, at span) (bool, error)
 	if err := r.spend(Opcodes, min(t.Ops, r.left(Opcodes))); err != nil {
 		return false, err
 	}
-	return len(t.Globals) > 0 || len(t.Exceeded) > 0, nil
+	if len(t.Streams) == 0 || t.Streams[0].Start != 0 {
+		return false, nil
+	}
+	for _, g := range t.Globals {
+		if g.Stream == 0 && !g.AfterFault && identifier(g.Module) && identifier(g.Name) {
+			return true, nil
+		}
+	}
+	return len(t.Globals) > 0 && t.Streams[0].Complete, nil
+}
+
+// identifier reports whether a text is a dotted name of at least two ASCII
+// letters, digits and underscores.
+func identifier(s string) bool {
+	return len(s) > 1 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.") == ""
 }
