@@ -18,6 +18,7 @@ import (
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/internal/dsse"
 	"github.com/prerun/prerun/internal/keys"
+	"github.com/prerun/prerun/internal/testutil"
 	"github.com/prerun/prerun/provenance"
 )
 
@@ -480,5 +481,28 @@ func TestReportIsRedacted(t *testing.T) {
 				t.Errorf("%q is in the report: %s", secret, text)
 			}
 		}
+	}
+}
+
+// Hostile documents cost a multiple of their own size for each signer that has
+// to look at them, and no more.
+func TestEvidenceMemory(t *testing.T) {
+	const size = 1 << 18
+	v := provenance.Verifier{Trust: trust(t, "trainer", "second"), Now: clock}
+	p := policy()
+	for _, tt := range []struct{ name, document string }{
+		{"many_values", `{"payloadType":"x","payload":[` + strings.Repeat("{},", size/3) + `{}]}`},
+		{"deep", `{"payloadType":"x","payload":` + strings.Repeat("[", size)},
+		{"many_signatures", `{"payloadType":"x","payload":"AA==","signatures":[` + strings.Repeat(`{"sig":"AA=="},`, size/15) + `{"sig":"AA=="}]}`},
+		{"many_lines", strings.Repeat("{}\n", 4000)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			src := provenance.Dir(fstest.MapFS{"a.jsonl": {Data: []byte(tt.document)}})
+			testutil.AllocBound(t, uint64(len(tt.document))*3*320+16<<20, func() {
+				if r, err := v.Verify(t.Context(), model(), src, p); err != nil || r.Met() {
+					t.Errorf("report %+v, error %v", r, err)
+				}
+			})
+		})
 	}
 }

@@ -464,6 +464,10 @@ func (s *session) read(ctx context.Context, d *document, data []byte, groups map
 		d.reason = "no attestation"
 		return nil
 	}
+	if n := signatures(tree); n > dsse.MaxSignatures { // before each signer decodes them
+		d.unread, d.reason = true, fmt.Sprintf("%d signatures, the limit is %d", n, dsse.MaxSignatures)
+		return nil
+	}
 	vouched := false
 	for _, name := range slices.Sorted(maps.Keys(s.signers)) {
 		signed, err := s.signers[name].Verify(ctx, data)
@@ -487,6 +491,16 @@ func (s *session) read(ctx context.Context, d *document, data []byte, groups map
 	}
 	s.group(d, groups, payloadType, payload).signed = true
 	return nil
+}
+
+func signatures(tree *strictjson.Value) int {
+	n := 0
+	for _, list := range []*strictjson.Value{tree.Get("signatures"), tree.Get("dsseEnvelope").Get("signatures")} {
+		if list != nil {
+			n = max(n, len(list.Items))
+		}
+	}
+	return n
 }
 
 // unverified is the payload of an envelope that nobody vouches for. It may
