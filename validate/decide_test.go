@@ -399,9 +399,9 @@ func TestFindingsAndGaps(t *testing.T) {
 // errors. Counting every answer as its own evidence, the negative control,
 // passes far more.
 func TestFalsePass(t *testing.T) {
-	runs := 1500
+	runs := 500
 	if testing.Short() {
-		runs = 200
+		runs = 100
 	}
 	const alpha, limit = .05, .05
 	for _, tt := range []struct {
