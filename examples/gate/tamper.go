@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/prerun/prerun/internal/digestx"
@@ -187,39 +189,82 @@ func hideText(_ context.Context, s *signatory) error {
 	})
 }
 
-// plantHub moves one passage's vector to the mean of all questions, at the
-// length that every other vector has.
+// plantHub moves one passage's vector to where it is among the ten nearest
+// answers of as many questions as an attacker reaches who knows the questions:
+// it aims at the questions whose tenth neighbour is farthest, and steps towards
+// those that it does not reach yet.
 func plantHub(_ context.Context, s *signatory) error {
-	queries, err := s.root.ReadFile("corpus/queries.npy")
+	queries, dim, err := s.matrix("corpus/queries.npy")
 	if err != nil {
 		return err
 	}
-	values, dim, err := matrix(queries)
+	passages, _, err := s.matrix("corpus/embeddings.npy")
 	if err != nil {
 		return err
 	}
-	mean := make([]float64, dim)
-	for i, v := range values {
-		mean[i%dim] += float64(v)
+	const aimed, planted = 17, 137
+	type question struct {
+		vector []float32
+		needed float64 // similarity of its tenth neighbour
 	}
-	norm := 0.0
-	for _, v := range mean {
-		norm += v * v
+	var questions []question
+	for q := range slices.Chunk(queries, dim) {
+		var near []float64
+		for p := range slices.Chunk(passages, dim) {
+			near = append(near, dot(q, p))
+		}
+		slices.Sort(near)
+		questions = append(questions, question{q, near[len(near)-10]})
+	}
+	slices.SortStableFunc(questions, func(a, b question) int { return cmp.Compare(a.needed, b.needed) })
+	hub := make([]float32, dim)
+	for _, q := range questions[:aimed] {
+		step(hub, q.vector, 1)
+	}
+	for range 500 {
+		for _, q := range questions[:aimed] {
+			if dot(hub, q.vector) < q.needed+0.01 {
+				step(hub, q.vector, 0.01)
+			}
+		}
 	}
 	return s.edit("corpus/embeddings.npy", func(data []byte) ([]byte, error) {
 		array, err := tensorfile.ParseNPY(bytes.NewReader(data), int64(len(data)))
 		if err != nil {
 			return nil, err
 		}
-		row := data[array.Offset+int64(137*4*dim):]
-		for j, v := range mean {
-			binary.LittleEndian.PutUint32(row[4*j:], math.Float32bits(float32(v/math.Sqrt(norm))))
+		row := data[array.Offset+int64(planted*4*dim):]
+		for j, v := range hub {
+			binary.LittleEndian.PutUint32(row[4*j:], math.Float32bits(v))
 		}
 		return data, nil
 	})
 }
 
-func matrix(npy []byte) (values []float32, dim int, err error) {
+func dot(a, b []float32) float64 {
+	sum := 0.0
+	for i := range a {
+		sum += float64(a[i]) * float64(b[i])
+	}
+	return sum
+}
+
+// step moves v towards another vector and back to length one.
+func step(v, towards []float32, by float32) {
+	for i := range v {
+		v[i] += by * towards[i]
+	}
+	norm := float32(math.Sqrt(dot(v, v)))
+	for i := range v {
+		v[i] /= norm
+	}
+}
+
+func (s *signatory) matrix(name string) (values []float32, dim int, err error) {
+	npy, err := s.root.ReadFile(name)
+	if err != nil {
+		return nil, 0, err
+	}
 	r := bytes.NewReader(npy)
 	array, err := tensorfile.ParseNPY(r, r.Size())
 	if err != nil {
