@@ -51,7 +51,15 @@ func world(rt *rapid.T, t *testing.T) [][]byte {
 		}
 		return envelope(t, out, labels...).Encode()
 	})
-	return rapid.SliceOfN(document, 0, 7).Draw(rt, "documents")
+	docs := rapid.SliceOfN(document, 0, 7).Draw(rt, "documents")
+	if rapid.IntRange(0, 2).Draw(rt, "sound") > 0 { // so that many worlds meet their policy
+		docs = append(docs,
+			envelope(t, payload(t, training(dep("a"), kind(dep("data"), "dataset")), dep("model")), "trainer", "second").Encode(),
+			envelope(t, payload(t, training(kind(dep("data"), "dataset")), dep("a")), "second", "trainer").Encode(),
+			envelope(t, payload(t, training(), dep("data")), "trainer", "second").Encode(),
+		)
+	}
+	return docs
 }
 
 func anyPolicy(rt *rapid.T) provenance.Policy {
@@ -131,8 +139,8 @@ func TestMoreEvidenceNeverHurts(t *testing.T) {
 			}
 		}
 	})
-	if met == 0 {
-		t.Error("no drawn world met its policy; the law was not tested")
+	if met < 5 {
+		t.Errorf("%d drawn worlds met their policy; the law was hardly tested", met)
 	}
 }
 
