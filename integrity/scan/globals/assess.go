@@ -27,6 +27,14 @@ const (
 	OddName        Cause = "odd-name"        // a name that no import statement has
 )
 
+// Causes lists them all.
+func Causes() []Cause {
+	return []Cause{
+		DeniedGlobal, UnlistedGlobal, UnlistedCall, CheckedCall, DangerousArgs,
+		DynamicImport, ComputedCall, ExtensionCode, LiveWrite, OddName,
+	}
+}
+
 // An Assessment is one thing to report about a trace.
 type Assessment struct {
 	Level   Level
