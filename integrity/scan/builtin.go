@@ -7,15 +7,9 @@ import "slices"
 func Builtin() []Format {
 	return slices.Concat(
 		[]Format{
-			pickleFormat{},
-			zipFormat{},
-			tarFormat{},
-			safetensorsFormat{},
-			npyFormat{},
-			onnxFormat{},
-			textFormat{},
-			configFormat{},
-			pythonFormat{},
+			pickleFormat{}, zipFormat{}, torchFormat{}, storageFormat{}, tarFormat{},
+			safetensorsFormat{}, npyFormat{}, onnxFormat{}, ggufFormat{},
+			textFormat{}, configFormat{}, jinjaFormat{}, pythonFormat{},
 		},
 		compressedFormats(),
 		[]Format{opaqueFormat{}},

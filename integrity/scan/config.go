@@ -48,7 +48,7 @@ var (
 func (configFormat) Info() Info {
 	return Info{
 		ID: "json", Within: []string{"text"},
-		Rules: []prerun.Rule{ruleAutoMap, ruleRemoteCode, ruleTrustRemote, ruleCustomPipeline, ruleHydraTarget},
+		Rules: []prerun.Rule{ruleAutoMap, ruleRemoteCode, ruleTrustRemote, ruleCustomPipeline, ruleHydraTarget, ruleTemplateAttack, ruleTemplateReach},
 	}
 }
 
@@ -71,7 +71,7 @@ const (
 // configuration.
 func loaderReads(base string) bool {
 	switch base {
-	case "modules.json", "model_index.json":
+	case "modules.json", "model_index.json", "chat_template.json":
 		return true
 	}
 	return strings.HasSuffix(base, "config.json")
@@ -209,7 +209,7 @@ func (c *configScan) file(root *strictjson.Value) {
 	switch c.a.Base() {
 	case "config.json":
 		fact("model_type", root.Get("model_type"))
-	case "tokenizer_config.json", "processor_config.json":
+	case "tokenizer_config.json", "processor_config.json", "chat_template.json":
 		c.chatTemplate(root.Get("chat_template"))
 	case "adapter_config.json":
 		fact("base_model", root.Get("base_model_name_or_path"))
@@ -229,12 +229,16 @@ func (c *configScan) chatTemplate(v *strictjson.Value) {
 	switch v.Kind {
 	case strictjson.String:
 		c.out.Fact("chat_template", string(digestx.Of([]byte(v.Text))))
+		template(c.out, v.Text, prerun.Location{Line: v.Line, Column: v.Column, Fragment: "/chat_template"})
 	case strictjson.Array:
 		var all bytes.Buffer
 		for i := range v.Items {
 			name, text := v.Items[i].Get("name"), v.Items[i].Get("template")
 			if name != nil && text != nil {
 				fmt.Fprintf(&all, "%d:%s%d:%s", len(name.Text), name.Text, len(text.Text), text.Text)
+				template(c.out, text.Text, prerun.Location{
+					Line: text.Line, Column: text.Column, Fragment: fmt.Sprintf("/chat_template/%d/template", i),
+				})
 			}
 		}
 		c.out.Fact("chat_template", string(digestx.Of(all.Bytes())))
@@ -325,8 +329,18 @@ func (pythonFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 		out.Finding(prerun.Finding{Rule: ruleBytecode, Confidence: prerun.ConfidenceHigh, Message: "the file is compiled Python"})
 		return nil
 	}
+	if torchScript(a) {
+		return nil // its own language, which the archive's loader reads
+	}
 	if a.Tree.besideWeights(path.Dir(a.Name)) {
 		out.Finding(prerun.Finding{Rule: rulePython, Confidence: prerun.ConfidenceHigh, Message: "Python source lies beside model weights"})
 	}
 	return nil
+}
+
+// torchScript reports the source files of a TorchScript archive.
+func torchScript(a *Artifact) bool {
+	top, rest, _ := strings.Cut(a.Name, "/")
+	_, ok := a.Tree.Lookup(top + "/constants.pkl")
+	return ok && strings.HasPrefix(rest, "code/")
 }

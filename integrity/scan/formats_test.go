@@ -2,6 +2,7 @@ package scan_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -165,9 +166,38 @@ func TestFormats(t *testing.T) {
 		{"tar_trailing", "a.tar", append(build.Tar(build.TarMember{Name: "a", Data: text}), 1, 2, 3), scan.Clean, scan.Complete, []string{"scan.tar.trailing-data"}},
 		{"tar_cut", "a.tar", build.Tar(build.TarMember{Name: "a", Data: make([]byte, 5000)})[:1024], scan.Unknown, scan.Failed, nil},
 
+		// torch.
+		{"torch", "m.pt", torchZip(nil), scan.Clean, scan.Complete, nil},
+		{"torch_storage_like_elf", "m.pt", torchZip(build.ELF()), scan.Clean, scan.Complete, nil},
+		{"elf_beside_storages", "m.pt", zipOf(build.Member{Name: "a/data.pkl", Data: pkl}, build.Member{Name: "a/lib", Data: build.ELF()}), scan.Suspicious, scan.Complete, []string{"scan.file.executable"}},
+
 		// Compressed streams.
 		{"gzip_trailing", "a.gz", append(build.Gzip(text), 0, 0, 0), scan.Clean, scan.Complete, []string{"scan.compressed.trailing-data"}},
 		{"gzip_cut", "a.gz", build.Gzip(bytes.Repeat(text, 1000))[:40], scan.Unknown, scan.Failed, nil},
+
+		// GGUF.
+		{"gguf", "m.gguf", gguf(nil, 0, 0), scan.Clean, scan.Complete, nil},
+		{"gguf_template", "m.gguf", gguf([]string{"tokenizer.chat_template", ordinaryTemplate}, 0, 0), scan.Clean, scan.Complete, nil},
+		{"gguf_attack", "m.gguf", gguf([]string{"tokenizer.chat_template", "{{ ''.__class__ }}"}, 0, 0), scan.Malicious, scan.Complete, []string{"scan.template.attack"}},
+		{"gguf_named_template", "m.gguf", gguf([]string{"tokenizer.chat_template.tool", "{{ x|attr('y') }}"}, 0, 0), scan.Suspicious, scan.Complete, []string{"scan.template.unusual-access"}},
+		{"gguf_twice", "m.gguf", gguf([]string{"a", "1", "a", "2"}, 0, 0), scan.Unknown, scan.Failed, nil},
+		{"gguf_outside", "m.gguf", gguf(nil, 1<<20, 0), scan.Malicious, scan.Complete, []string{"scan.gguf.layout"}},
+		{"gguf_unaligned", "m.gguf", gguf(nil, 3, 0), scan.Malicious, scan.Complete, []string{"scan.gguf.layout"}},
+		{"gguf_overflow", "m.gguf", gguf(nil, 0, 1<<62), scan.Malicious, scan.Complete, []string{"scan.gguf.layout"}},
+		{"gguf_cut", "m.gguf", gguf(nil, 0, 0)[:70], scan.Unknown, scan.Failed, nil},
+		{"gguf_counts", "m.gguf", append([]byte("GGUF\x03\x00\x00\x00"), bytes.Repeat([]byte{0x7f}, 16)...), scan.Unknown, scan.Failed, nil},
+
+		// Templates.
+		{"template", "chat_template.jinja", []byte(ordinaryTemplate), scan.Clean, scan.Complete, nil},
+		{"template_config", "tokenizer_config.json", mustJSON(map[string]any{"chat_template": ordinaryTemplate}), scan.Clean, scan.Complete, nil},
+		{"template_list", "tokenizer_config.json", mustJSON(map[string]any{"chat_template": []any{map[string]string{"name": "x", "template": "{{ cycler.__init__ }}"}}}),
+			scan.Malicious, scan.Complete, []string{"scan.template.attack", "scan.template.unusual-access"}},
+		{"template_escaped", "chat_template.jinja", []byte(`{{ x["\x5f\x5fclass\x5f\x5f"] }}`), scan.Malicious, scan.Complete, []string{"scan.template.attack"}},
+		{"template_concatenated", "chat_template.jinja", []byte(`{% set a = "__" ~ "cla" ~ "ss__" %}`), scan.Suspicious, scan.Complete, []string{"scan.template.unusual-access"}},
+		{"template_popen", "chat_template.jinja", []byte(`{{ x.popen("id") }}`), scan.Malicious, scan.Complete, []string{"scan.template.attack"}},
+		{"template_include", "chat_template.jinja", []byte(`{%- include "/etc/passwd" -%}`), scan.Suspicious, scan.Complete, []string{"scan.template.unusual-access"}},
+		{"template_padded", "chat_template.jinja", []byte(strings.Repeat("padding ", 100_000) + "{{ ''.__class__ }}"), scan.Malicious, scan.Complete, []string{"scan.template.attack"}},
+		{"template_comment", "chat_template.jinja", []byte("{# __class__ eval( #} and __class__ outside"), scan.Clean, scan.Complete, nil},
 
 		// Configuration and code.
 		{"auto_map", "config.json", []byte(`{"auto_map": {"AutoModel": "modeling_x.X"}}`), scan.Suspicious, scan.Complete, []string{"scan.config.auto-map"}},
@@ -200,6 +230,33 @@ func TestFormats(t *testing.T) {
 			}
 		})
 	}
+}
+
+// ordinaryTemplate uses what chat templates use.
+const ordinaryTemplate = `{%- set ns = namespace(found=false) -%}{{ bos_token }}{% for message in messages %}` +
+	`{% if message["role"] == 'user' and loop.index0 % 2 != 0 %}{{ raise_exception('a "b" __c') }}{% endif %}` +
+	`{{ '<|' + message['role'] + '|>\n' + message['content'] | trim + eos_token }}{% set ns.found = true %}{% endfor %}` +
+	`{{ tools | tojson(indent=4) }}{{ strftime_now("%d %b %Y") }}{{ messages[0]['role'].split('_')[-1] }}`
+
+func gguf(pairs []string, off, dim uint64) []byte {
+	dims := []uint64{4}
+	if dim > 0 {
+		dims = []uint64{dim, dim}
+	}
+	return build.GGUF(pairs, []build.GGUFTensor{{Name: "a", Dims: dims, Type: 0, Off: off}}, make([]byte, 64))
+}
+
+func torchZip(storage []byte) []byte {
+	return build.Zip(build.Member{Name: "a/data.pkl", Data: build.Harmless()}, build.Member{Name: "a/version", Data: []byte("3\n")},
+		build.Member{Name: "a/data/0", Data: storage})
+}
+
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return b
 }
 
 // TestPickleEverywhere puts one attack into each container: it has to be found

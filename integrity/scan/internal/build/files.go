@@ -159,3 +159,35 @@ func ONNX(nodes, tensors []Proto, more ...func(Proto) Proto) []byte {
 	}
 	return m
 }
+
+// A GGUFTensor is one tensor entry of [GGUF].
+type GGUFTensor struct {
+	Name string
+	Dims []uint64
+	Type uint32
+	Off  uint64
+}
+
+// GGUF is a version 3 file. Pairs are keys and string values.
+func GGUF(pairs []string, tensors []GGUFTensor, data []byte) []byte {
+	text := func(b []byte, s string) []byte { return append(le.AppendUint64(b, uint64(len(s))), s...) }
+	b := le.AppendUint32([]byte("GGUF"), 3)
+	b = le.AppendUint64(b, uint64(len(tensors)))
+	b = le.AppendUint64(b, uint64(len(pairs)/2+1))
+	b = le.AppendUint32(text(b, "tokens"), 9) // an array of strings
+	b = text(text(le.AppendUint64(le.AppendUint32(b, 8), 2), "a"), "b")
+	for i := 0; i+1 < len(pairs); i += 2 {
+		b = text(le.AppendUint32(text(b, pairs[i]), 8), pairs[i+1])
+	}
+	for _, t := range tensors {
+		b = le.AppendUint32(text(b, t.Name), uint32(len(t.Dims)))
+		for _, d := range t.Dims {
+			b = le.AppendUint64(b, d)
+		}
+		b = le.AppendUint64(le.AppendUint32(b, t.Type), t.Off)
+	}
+	for len(b)%32 != 0 {
+		b = append(b, 0)
+	}
+	return append(b, data...)
+}

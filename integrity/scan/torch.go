@@ -1,0 +1,83 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/prerun/prerun/integrity/scan/internal/zipdir"
+	"github.com/prerun/prerun/internal/redact"
+)
+
+// torchFormat recognises the zip archives of torch.save and TorchScript. Their
+// pickles are routed by the zip format; this one states what the archive is.
+// Facts: "framework" (torch or torchscript), "version" of the format.
+type torchFormat struct{}
+
+func (torchFormat) Info() Info {
+	return Info{ID: "torch", Within: []string{"zip"}, Extensions: []string{".pt", ".pth", ".ptl"}}
+}
+
+func (torchFormat) Match(p Probe) Match {
+	if zipAtStart(p) && strings.Contains(string(p.Head), "data.pkl") {
+		return Maybe
+	}
+	return No
+}
+
+func (torchFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
+	dir, err := zipdir.Read(a, a.Size, func() error { return a.Spend(Entries, 1) })
+	if errors.Is(err, ErrBudget) {
+		return err
+	}
+	top := ""
+	members := make(map[string]*zipdir.Member, len(dir.Members))
+	for i := range dir.Members {
+		m := &dir.Members[i]
+		members[m.Name] = m
+		if path.Base(m.Name) == "data.pkl" {
+			top = path.Dir(m.Name)
+		}
+	}
+	if top == "" {
+		return fmt.Errorf("torch: %w", ErrNotFormat)
+	}
+	out.Fact("framework", "torch")
+	if members[path.Join(top, "constants.pkl")] != nil {
+		out.Fact("framework", "torchscript")
+	}
+	if v := members[path.Join(top, "version")]; v != nil && v.Method == 0 && v.DataAt >= 0 && v.Packed < 16 {
+		text, err := a.Bytes(v.DataAt, v.Packed)
+		if err != nil {
+			return err
+		}
+		out.Fact("version", redact.Excerpt(text, 16))
+	}
+	return nil
+}
+
+// storageFormat recognises the raw tensor data of a torch archive by its place:
+// data/0, data/1, ... beside data.pkl. Any bytes may stand there; torch.load
+// copies them into a tensor.
+type storageFormat struct{}
+
+func (storageFormat) Info() Info { return Info{ID: "torch-storage"} }
+
+func (storageFormat) Match(p Probe) Match {
+	dir, base := path.Split(p.Name)
+	dir = strings.TrimSuffix(dir, "/")
+	if base == "" || strings.Trim(base, "0123456789") != "" || path.Base(dir) != "data" {
+		return No
+	}
+	if _, ok := p.Tree.Lookup(path.Join(path.Dir(dir), "data.pkl")); ok {
+		return Maybe
+	}
+	return No
+}
+
+func (storageFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
+	out.Claim(0, a.Size)
+	return nil
+}
