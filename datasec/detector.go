@@ -65,7 +65,7 @@ type MultiPass interface {
 }
 
 // maxPasses bounds how often a detector may ask for the data again.
-const maxPasses = 4
+const maxPasses = 8
 
 // A Report is what a detector says in the end. The scanner fills the subjects
 // of findings, and their order is of no importance.
