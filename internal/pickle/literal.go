@@ -80,9 +80,6 @@ func (m *machine) inspect(t Type, e encoding, off int64, n uint64) {
 	if len(head) < 6 {
 		return
 	}
-	if e == eight && !ascii(head) {
-		m.diverge(StringEncoding, "non-ASCII bytes in a %s", m.op)
-	}
 	if m.literal != nil && n >= 8 {
 		m.literal(Literal{off, size, m.op, t, head})
 	}

@@ -149,8 +149,8 @@ type number struct {
 // strtol and Python's int(s, 0) do.
 func parseInt(b []byte, bases bool) number {
 	if bases {
-		if k := bytes.IndexByte(b, 0); k >= 0 { // strtol stops there, Python does not
-			n := parseInt(b[:k], true)
+		if before, _, ok := bytes.Cut(b, []byte{0}); ok { // strtol stops there, Python does not
+			n := parseInt(before, true)
 			n.differ = true
 			return n
 		}

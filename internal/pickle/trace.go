@@ -164,7 +164,7 @@ const (
 	FrameOverrun     Kind = "frame-overrun"     // longer than the data: C stops, Python runs on
 	FrameNested      Kind = "frame-nested"      // inside a frame: C runs it before 3.13.15, Python stops
 	IntegerLiteral   Kind = "integer-literal"   // a base that not every reader takes
-	StringEncoding   Kind = "string-encoding"   // non-ASCII bytes in an 8-bit string
+	StringEncoding   Kind = "string-encoding"   // non-ASCII bytes in a STRING: pickletools stops
 	NameEncoding     Kind = "name-encoding"     // non-ASCII bytes in a GLOBAL: pickletools stops
 	UnterminatedLine Kind = "unterminated-line" // the file ends in a line: Python cuts its last byte
 	ProtocolUnknown  Kind = "protocol-unknown"  // above 5: pickletools goes on

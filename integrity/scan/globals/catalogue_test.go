@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/prerun/prerun/integrity/scan/globals"
@@ -45,9 +46,9 @@ const command = "echo hello"
 
 // operands are the encodings of a string that STACK_GLOBAL accepts.
 func operands(s string) map[string][]byte {
-	hex := ""
+	var hex strings.Builder
 	for _, c := range []byte(s) {
-		hex += fmt.Sprintf(`\x%02x`, c)
+		hex.WriteString(fmt.Sprintf(`\x%02x`, c))
 	}
 	uni := ""
 	for _, c := range s {
@@ -58,7 +59,7 @@ func operands(s string) map[string][]byte {
 		"BINUNICODE":       asm(pickle.OpBinunicode, uint32(len(s)), s),
 		"BINUNICODE8":      asm(pickle.OpBinunicode8, uint64(len(s)), s),
 		"UNICODE":          asm(pickle.OpUnicode, uni, "\n"),
-		"STRING":           asm(pickle.OpString, "'", hex, "'\n"),
+		"STRING":           asm(pickle.OpString, "'", hex.String(), "'\n"),
 		"SHORT_BINSTRING":  asm(pickle.OpShortBinstring, len(s), s),
 		"BINSTRING":        asm(pickle.OpBinstring, uint32(len(s)), s),
 	}
