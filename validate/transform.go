@@ -66,8 +66,8 @@ func finalStop(s string) string {
 	return trimmed + "."
 }
 
-// swapTwoLetters exchanges the two letters in the middle of the longest word,
-// the first of equals.
+// swapTwoLetters exchanges two neighbours in the middle of the longest word, the
+// first of equals, or the next ones that differ.
 func swapTwoLetters(s string) string {
 	at, size, start := 0, 0, -1
 	for i, r := range s + " " {
@@ -85,8 +85,12 @@ func swapTwoLetters(s string) string {
 	if len(letters) < 4 {
 		return s
 	}
-	m := len(letters)/2 - 1
-	letters[m], letters[m+1] = letters[m+1], letters[m]
+	for m := len(letters)/2 - 1; m+1 < len(letters); m++ {
+		if letters[m] != letters[m+1] {
+			letters[m], letters[m+1] = letters[m+1], letters[m]
+			break
+		}
+	}
 	return s[:at] + string(letters) + s[at+size:]
 }
 

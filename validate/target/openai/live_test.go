@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prerun/prerun/internal/testutil"
 	"github.com/prerun/prerun/validate"
 	"github.com/prerun/prerun/validate/target/openai"
 	"github.com/prerun/prerun/validate/validatetest"
@@ -27,8 +28,8 @@ import (
 func realServer(t *testing.T) string {
 	python := os.Getenv("PRERUN_OPENAI_PYTHON")
 	if python == "" {
-		t.Skip("no server of the protocol: run validate/target/openai/testdata/install.sh DIR " +
-			"and set PRERUN_OPENAI_PYTHON to DIR/bin/python")
+		testutil.Missing(t, "a server of the OpenAI protocol (cyllama)",
+			"run validate/target/openai/testdata/install.sh DIR and set PRERUN_OPENAI_PYTHON to DIR/bin/python")
 	}
 	model := filepath.Join(t.TempDir(), "ham.gguf")
 	if err := os.WriteFile(model, bigramGGUF("ham"), 0o600); err != nil {
