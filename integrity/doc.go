@@ -12,6 +12,13 @@
 //	bundle, err := integrity.Signing{Name: "tiny"}.Sign(ctx, manifest, signer)
 //	result, err := integrity.Verifier{}.Verify(ctx, root.FS(), bundle, trust)
 //
+// [NewKeySigner], [NewKeyVerifier], [NewCertificateSigner] and
+// [CertificateVerifier] make signers and trust; anything with their one method
+// will do, such as a remote service. [Verifier.VerifyFile] is for a model of
+// one file, [Verifier.VerifyPaths] for the files about to be used,
+// [Verifier.VerifyManifest] for digests known from elsewhere. A [Cache] makes
+// hashing a model again cost what changed.
+//
 // A nil error from Verify means that the signature is by a trusted signer and
 // that each file of the model is signed and unchanged. It says nothing about
 // whether the signer should have signed, or what the model does.
@@ -38,11 +45,10 @@
 // both. The bundle is parsed strictly and within limits (64 MiB, 2^20
 // resources); a duplicate or misspelt JSON member is an error. No byte of the
 // model is read before the signature is verified, and no name from a bundle is
-// ever opened: files are found by listing the model. A file whose size or
-// modification time changes while it is read is an error. Not defended
-// against: a party that can write to the model between verifying and loading,
-// or that forges both content and time on a file system it controls while it
-// is read.
+// ever opened: files are found by listing the model. A file whose size, times or
+// identity change while it is read is an error. Not defended against: a party
+// that can write to the model between verifying and loading, or that controls
+// the file system and lies about times.
 //
 // Memory is the manifest plus one buffer of 512 KiB for each worker, whatever
 // the model's size.

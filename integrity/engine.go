@@ -29,17 +29,18 @@ type engine struct {
 	fsys     fs.FS
 	p        Parameters
 	workers  int
+	cache    *Cache // may be nil
 	progress func(done, total int64)
 	done     atomic.Int64
 	total    int64
 	mu       sync.Mutex // held while progress runs
 }
 
-func newEngine(fsys fs.FS, p Parameters, workers int, progress func(done, total int64)) *engine {
+func newEngine(fsys fs.FS, p Parameters, workers int, cache *Cache, progress func(done, total int64)) *engine {
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	return &engine{fsys: fsys, p: p, workers: workers, progress: progress}
+	return &engine{fsys: fsys, p: p, workers: workers, cache: cache, progress: progress}
 }
 
 // A fileResult has the resources of one file, or the reason why there are none.
@@ -89,6 +90,13 @@ func (e *engine) run(ctx context.Context, files []source) ([]fileResult, error) 
 			*r = fileResult{err: j.err}
 		}
 	}
+	if e.cache != nil {
+		for _, j := range jobs {
+			if r := &results[j.file]; j.first == 0 && r.err == nil {
+				e.cache.keep(files[j.file].info, e.p, r.resources)
+			}
+		}
+	}
 	return results, nil
 }
 
@@ -111,7 +119,11 @@ func (e *engine) plan(files []source) ([]fileResult, []job, error) {
 			return nil, nil, newError(ErrUnsupported, "", "more than %d resources", MaxResources)
 		}
 		results[i].resources = make([]Resource, n)
-		jobs = e.planFile(jobs, i, f, results[i].resources)
+		planned := e.planFile(jobs, i, f, results[i].resources)
+		if e.cache != nil && e.cache.fill(f.info, e.p, results[i].resources) {
+			continue
+		}
+		jobs = planned
 		e.total += size
 	}
 	slices.SortStableFunc(jobs, func(a, b job) int { return cmp.Compare(b.bytes, a.bytes) })
@@ -255,6 +267,11 @@ func unchanged(f *source, file fs.File) error {
 		return newError(ErrChanged, f.name, "was written to meanwhile")
 	case hasIdentity(now) && hasIdentity(then) && !os.SameFile(now, then):
 		return newError(ErrChanged, f.name, "was replaced meanwhile")
+	}
+	a, okA := SystemIdentity(then)
+	b, okB := SystemIdentity(now)
+	if okA && okB && a.Key != b.Key { // its times were set back
+		return newError(ErrChanged, f.name, "was changed meanwhile")
 	}
 	return nil
 }

@@ -32,6 +32,10 @@ type Hasher struct {
 	// lies inside the model. The list is recorded in the manifest.
 	Ignore []string
 
+	// Cache spares reading files that it has seen in the same state; nil reads
+	// every file. See [Cache] for what it cannot see.
+	Cache *Cache
+
 	Workers int // 0 means GOMAXPROCS
 
 	// Progress is told the bytes hashed and the bytes in all, now and then, by
@@ -158,7 +162,7 @@ func (h Hasher) hash(ctx context.Context, fsys fs.FS, t *tree, p Parameters) (*M
 // hashSources is the core that hashing and verifying share. Files that could
 // not be hashed are in the map, and not in the manifest.
 func (h Hasher) hashSources(ctx context.Context, fsys fs.FS, files []source, p Parameters) (*Manifest, map[string]error, error) {
-	results, err := newEngine(fsys, p, h.Workers, h.Progress).run(ctx, files)
+	results, err := newEngine(fsys, p, h.Workers, h.Cache, h.Progress).run(ctx, files)
 	if err != nil {
 		return nil, nil, err
 	}

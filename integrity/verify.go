@@ -38,6 +38,10 @@ type Verifier struct {
 	// trust verifier must know that encoding, as [CertificateVerifier] does.
 	InsecureAcceptV02 bool
 
+	// InsecureCache believes a cache about files that it has seen in the same
+	// state, instead of reading them. See [Cache] for what it cannot see.
+	InsecureCache *Cache
+
 	Workers  int                     // 0 means GOMAXPROCS
 	Progress func(done, total int64) // see [Hasher.Progress]
 
@@ -238,7 +242,7 @@ func (v Verifier) differences(ctx context.Context, fsys fs.FS, t *tree, want *Ma
 		}
 	}
 	r.Uncovered = append(r.Uncovered, t.uncovered...)
-	h := Hasher{Workers: v.Workers, Progress: v.Progress}
+	h := Hasher{Cache: v.InsecureCache, Workers: v.Workers, Progress: v.Progress}
 	got, bad, err := h.hashSources(ctx, fsys, files, want.Parameters)
 	if err != nil {
 		return nil, nil, err
