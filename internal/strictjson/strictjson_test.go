@@ -333,3 +333,17 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 }
+
+func TestParseConfig(t *testing.T) {
+	for _, in := range []string{" \n{\"a\": [1]}", "a: [1]\n", "a:\n- 1\n"} {
+		v, err := strictjson.ParseConfig([]byte(in), strictjson.Limits{})
+		if err != nil || len(v.Get("a").Items) != 1 {
+			t.Errorf("%q: %+v, %v", in, v, err)
+		}
+	}
+	for _, in := range []string{"", "{a: 1}", "{\"a\":1}\n---\n"} {
+		if v, err := strictjson.ParseConfig([]byte(in), strictjson.Limits{}); err == nil {
+			t.Errorf("%q was read as %+v", in, v)
+		}
+	}
+}

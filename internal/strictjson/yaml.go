@@ -44,6 +44,15 @@ func ParseYAML(data []byte, lim Limits) (*Value, error) {
 	return &v, nil
 }
 
+// ParseConfig reads a file that a person writes: JSON when its text starts with
+// a brace, else YAML.
+func ParseConfig(data []byte, lim Limits) (*Value, error) {
+	if text := bytes.TrimLeft(data, " \t\r\n"); len(text) > 0 && text[0] == '{' {
+		return Parse(data, lim)
+	}
+	return ParseYAML(data, lim)
+}
+
 type yamlConverter struct {
 	lim   Limits
 	nodes int
