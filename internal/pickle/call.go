@@ -1,11 +1,11 @@
 package pickle
 
 import (
-	"encoding/binary"
 	"fmt"
 	"hash/maphash"
 	"math"
 	"math/big"
+	"math/bits"
 	"strconv"
 	"strings"
 )
@@ -412,53 +412,47 @@ const (
 	walkDepth = 6
 )
 
-// hash identifies a call up to the numbers in its arguments.
+// hash identifies a call up to the numbers in its arguments. The seed is not
+// known to the file, so it cannot make two calls look like one.
 func (m *machine) hash(callee value, method string, class int, args value) uint64 {
-	var h maphash.Hash
-	h.SetSeed(m.seed)
-	h.WriteByte(byte(m.op))
-	h.WriteString(method)
-	m.number(&h, int64(class))
+	h := m.mix(uint64(m.op)<<8|uint64(len(method)), uint64(int64(class)))
 	room := walkItems
 	if method == "" || class < 0 {
-		m.hashValue(&h, callee, 0, &room)
+		h = m.hashValue(h, callee, 0, &room)
 	}
-	m.hashValue(&h, args, 0, &room)
-	return h.Sum64()
+	return m.hashValue(h, args, 0, &room)
 }
 
-func (m *machine) number(h *maphash.Hash, n int64) {
-	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], uint64(n))
-	h.Write(b[:])
+// mix folds v into h by a 128-bit product with secret factors.
+func (m *machine) mix(h, v uint64) uint64 {
+	hi, lo := bits.Mul64(h^m.secret[0], v^m.secret[1])
+	return hi ^ lo ^ m.secret[2]
 }
 
-func (m *machine) hashValue(h *maphash.Hash, v value, depth int, room *int) {
-	h.WriteByte(byte(v.typ))
+func (m *machine) hashValue(h uint64, v value, depth int, room *int) uint64 {
+	h = m.mix(h, uint64(v.typ))
 	if *room--; *room < 0 || depth > walkDepth {
-		return
+		return h
 	}
 	switch v.typ {
 	case Str, Bytes:
-		m.number(h, int64(v.n))
+		h = m.mix(h, uint64(v.n)<<8|uint64(v.enc))
 		if int64(v.n) > int64(m.lim.Text) {
-			m.number(h, v.at) // what cannot be compared is the same where it stands
-			return
+			return m.mix(h, uint64(v.at)) // what cannot be compared is the same where it stands
 		}
-		h.Write(m.in.bytes(v.at, int64(v.n), &m.scratch))
-		h.WriteByte(byte(v.enc))
+		return m.mix(h, maphash.Bytes(m.seed, m.in.bytes(v.at, int64(v.n), &m.scratch)))
 	case GlobalRef:
-		m.number(h, int64(v.n))
+		return m.mix(h, uint64(v.n))
 	case Object:
-		m.number(h, v.at)
-		m.number(h, int64(v.n))
+		return m.mix(m.mix(h, uint64(v.at)), uint64(v.n))
 	case Tuple, List, Dict, Set, Persistent:
-		m.number(h, m.heap.len(v))
+		h = m.mix(h, uint64(m.heap.len(v)))
 		m.heap.each(v, func(item value) bool {
-			m.hashValue(h, item, depth+1, room)
+			h = m.hashValue(h, item, depth+1, room)
 			return *room >= 0
 		})
 	}
+	return h
 }
 
 // materialise turns an abstract value into one that outlives the machine.

@@ -1,6 +1,9 @@
 package pickle
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // A value is an abstract value of the machine in 16 bytes, so that a stack or
 // a memo of a million is a plain slice that the collector need not look into.
@@ -42,6 +45,15 @@ type cell struct {
 	next  uint32 // index+1
 }
 
+// push appends v. It doubles a full slice, where append would copy a large one
+// four times on its way to twice its size.
+func push[T any](s []T, v T) []T {
+	if len(s) == cap(s) {
+		s = slices.Grow(s, max(len(s), 64))
+	}
+	return append(s, v)
+}
+
 // A heap holds the containers of a stream and what is kept of their items.
 // When it is full, new containers are opaque: their items are unknown.
 type heap struct {
@@ -58,7 +70,7 @@ func (h *heap) container(t Type) value {
 		h.full = true
 		return value{typ: t, n: noNode}
 	}
-	h.nodes = append(h.nodes, node{})
+	h.nodes = push(h.nodes, node{})
 	return value{typ: t, n: uint32(len(h.nodes) - 1)}
 }
 
@@ -92,7 +104,7 @@ func (h *heap) keep(n *node, v value) {
 		h.full = true
 		return
 	}
-	h.cells = append(h.cells, cell{value: v})
+	h.cells = push(h.cells, cell{value: v})
 	ref := uint32(len(h.cells))
 	if n.tail == 0 {
 		n.head = ref
@@ -175,7 +187,7 @@ func (m *memo) put(k int64, v value, max int) (again, full bool) {
 	const gap = 64
 	if k >= 0 && k < int64(len(m.dense))+gap && k < int64(max) {
 		for int64(len(m.dense)) <= k {
-			m.dense = append(m.dense, value{})
+			m.dense = push(m.dense, value{})
 		}
 		again = m.dense[k].enc&present != 0
 		if _, ok := m.sparse[k]; ok {

@@ -17,6 +17,7 @@ type machine struct {
 	literal func(Literal)
 	scratch []byte
 	seed    maphash.Seed
+	secret  [3]uint64 // derived from seed
 
 	// What outlives a stream, because it changes the running interpreter.
 	registry  map[int64]extension
@@ -116,7 +117,7 @@ func (m *machine) crossed(end int64) {
 	m.diverge(FrameStraddle, "%s crosses the end of its frame at offset %d", m.op, end)
 }
 
-func (m *machine) push(v value) { m.stack = append(m.stack, v) }
+func (m *machine) push(v value) { m.stack = push(m.stack, v) }
 
 func (m *machine) fence() int {
 	if len(m.marks) > 0 {
@@ -204,7 +205,7 @@ func (m *machine) run() {
 		}
 		switch op {
 		case OpMark:
-			m.marks = append(m.marks, len(m.stack))
+			m.marks = push(m.marks, len(m.stack))
 		case OpStop:
 			m.stop()
 			return
@@ -351,7 +352,7 @@ func (m *machine) run() {
 		case OpMemoize:
 			if v := m.peek(); len(m.memo.dense) == m.memo.n && m.memo.n < m.lim.Memo {
 				v.enc |= present // the common case of memo.put, in line
-				m.memo.dense = append(m.memo.dense, v)
+				m.memo.dense = push(m.memo.dense, v)
 				m.memo.n++
 			} else {
 				m.put(int64(m.memo.n), v)

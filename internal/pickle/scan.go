@@ -44,6 +44,9 @@ func (c Machine) Scan(ctx context.Context, r io.ReaderAt, size int64) (*Trace, e
 		kinds:    make(map[kindKey]int),
 		exceeded: make(map[string]bool),
 	}
+	for i := range m.secret {
+		m.secret[i] = maphash.Comparable(m.seed, i)
+	}
 	m.in = input{r: r, size: m.t.Size, straddled: m.crossed}
 	m.heap.max = m.lim.Values
 	const some = 1 << 16
