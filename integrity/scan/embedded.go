@@ -98,7 +98,7 @@ func (r *run) hit(ctx context.Context, a *Artifact, out *Sink, w []byte, at span
 		return false, nil // at offset 0 every format had its chance
 	}
 	if w[0] == 0x80 {
-		if ok, err := r.tryPickle(ctx, a, at); !ok {
+		if ok, err := r.tryPickle(ctx, a.Section(at.off, at.end-at.off), at.end-at.off); !ok {
 			return false, err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/prerun/prerun"
@@ -303,6 +304,9 @@ func (s *pickleScan) children(ctx context.Context, t *pickle.Trace) error {
 			continue
 		}
 		held := int64(len(data))
+		if ok, err := s.a.run.tryPickle(ctx, bytes.NewReader(data), held); !ok && err == nil {
+			continue // numbers that happen to be opcodes
+		}
 		if err := s.a.Spend(Memory, held); err != nil {
 			return err
 		}
@@ -328,8 +332,8 @@ func (s *pickleScan) children(ctx context.Context, t *pickle.Trace) error {
 // broken reports the first stream that no loader reads to its end.
 func (s *pickleScan) broken(t *pickle.Trace) error {
 	for _, st := range t.Streams {
-		if st.Complete || st.Recovered {
-			continue
+		if st.Complete || st.Recovered || st.Reading != pickle.Linear {
+			continue // other readings are of those who use the wrong loader
 		}
 		if len(st.Faults) > 0 {
 			return fmt.Errorf("offset %d: %s", st.Faults[0].Offset, st.Faults[0].Reason)
@@ -346,13 +350,13 @@ func hiddenPickle(w []byte) bool {
 		pickle.Sniff(w[:min(len(w), ProbeSize)], int64(len(w))+1) == pickle.Certain
 }
 
-// tryPickle executes a little of a range found in unclaimed bytes. Random data
-// passes for a few opcodes, and even for imports and calls, but it does not
-// spell a name before its first fault; nor do computed names and extension
-// codes count, unless the stream is whole.
-func (r *run) tryPickle(ctx context.Context, a *Artifact, at span) (bool, error) {
+// tryPickle executes a little of something that merely looks like a pickle.
+// Random data passes for a few opcodes, and even for imports and calls, but it
+// does not spell a name before its first fault; nor do computed names and
+// extension codes count, unless the stream is whole.
+func (r *run) tryPickle(ctx context.Context, in io.ReaderAt, size int64) (bool, error) {
 	m := pickle.Machine{Limits: pickle.Limits{Ops: min(max(r.left(Opcodes), 1), 100_000), Records: 256, Streams: 1, Resync: 1}}
-	t, err := m.Scan(ctx, a.Section(at.off, at.end-at.off), at.end-at.off)
+	t, err := m.Scan(ctx, in, size)
 	if err != nil {
 		return false, err
 	}
@@ -367,7 +371,8 @@ func (r *run) tryPickle(ctx context.Context, a *Artifact, at span) (bool, error)
 			return true, nil
 		}
 	}
-	return len(t.Globals) > 0 && t.Streams[0].Complete, nil
+	endless := slices.ContainsFunc(t.Exceeded, func(x pickle.Excess) bool { return x.Limit == "Ops" })
+	return endless || len(t.Globals) > 0 && t.Streams[0].Complete, nil
 }
 
 // identifier reports whether a text is a dotted name of at least two ASCII
