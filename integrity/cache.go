@@ -21,6 +21,21 @@ type Identity struct {
 	Changed time.Time // when the content last changed, at the latest
 }
 
+// A fileState is what the operating system says of a file: device, inode, and
+// the times of modification and change, each in seconds and nanoseconds.
+type fileState [6]int64
+
+// SystemIdentity is the identity that the operating system gives a file. It is
+// false for files that are not the operating system's, such as those of an
+// archive, and on systems other than Linux and macOS.
+func SystemIdentity(info fs.FileInfo) (Identity, bool) {
+	s, ok := systemState(info)
+	if !ok {
+		return Identity{}, false
+	}
+	return Identity{fmt.Sprint(s), time.Unix(s[4], s[5])}, true
+}
+
 // A Cache remembers the digests of files, so that hashing a model again reads
 // only the files that changed. It is safe for concurrent use, by several
 // hashers too. The zero value is empty and ready.

@@ -268,9 +268,9 @@ func unchanged(f *source, file fs.File) error {
 	case hasIdentity(now) && hasIdentity(then) && !os.SameFile(now, then):
 		return newError(ErrChanged, f.name, "was replaced meanwhile")
 	}
-	a, okA := SystemIdentity(then)
-	b, okB := SystemIdentity(now)
-	if okA && okB && a.Key != b.Key { // its times were set back
+	a, okA := systemState(then)
+	b, okB := systemState(now)
+	if okA && okB && a != b { // its time of modification was set back
 		return newError(ErrChanged, f.name, "was changed meanwhile")
 	}
 	return nil

@@ -1,23 +1,17 @@
 package integrity
 
 import (
-	"fmt"
 	"io/fs"
 	"syscall"
-	"time"
 )
 
-// SystemIdentity is the identity that the operating system gives a file. It is
-// false for files that are not the operating system's, such as those of an
-// archive, and on systems other than Linux and macOS.
-func SystemIdentity(info fs.FileInfo) (Identity, bool) {
+func systemState(info fs.FileInfo) (s fileState, ok bool) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return Identity{}, false
+		return s, false
 	}
-	return Identity{
-		Key: fmt.Sprintf("%d:%d:%d.%09d:%d.%09d", st.Dev, st.Ino,
-			st.Mtimespec.Sec, st.Mtimespec.Nsec, st.Ctimespec.Sec, st.Ctimespec.Nsec),
-		Changed: time.Unix(st.Ctimespec.Sec, st.Ctimespec.Nsec),
+	return fileState{
+		int64(st.Dev), int64(st.Ino),
+		st.Mtimespec.Sec, st.Mtimespec.Nsec, st.Ctimespec.Sec, st.Ctimespec.Nsec,
 	}, true
 }

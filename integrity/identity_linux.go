@@ -1,23 +1,17 @@
 package integrity
 
 import (
-	"fmt"
 	"io/fs"
 	"syscall"
-	"time"
 )
 
-// SystemIdentity is the identity that the operating system gives a file. It is
-// false for files that are not the operating system's, such as those of an
-// archive, and on systems other than Linux and macOS.
-func SystemIdentity(info fs.FileInfo) (Identity, bool) {
+func systemState(info fs.FileInfo) (s fileState, ok bool) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return Identity{}, false
+		return s, false
 	}
-	return Identity{
-		Key: fmt.Sprintf("%d:%d:%d.%09d:%d.%09d", st.Dev, st.Ino,
-			st.Mtim.Sec, st.Mtim.Nsec, st.Ctim.Sec, st.Ctim.Nsec),
-		Changed: time.Unix(int64(st.Ctim.Sec), int64(st.Ctim.Nsec)),
+	return fileState{
+		int64(st.Dev), int64(st.Ino), // the widths differ between architectures
+		int64(st.Mtim.Sec), int64(st.Mtim.Nsec), int64(st.Ctim.Sec), int64(st.Ctim.Nsec),
 	}, true
 }
