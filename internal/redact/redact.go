@@ -26,7 +26,7 @@ var masks = []mask{
 	{regexp.MustCompile(`\b(?:gh[pousr]_|github_pat_|glpat-|hf_|xox[abposr]-|npm_|pypi-|AKIA|ASIA|AIza|ya29\.|SG\.)[A-Za-z0-9_.-]{12,}`), "[secret]"},
 	{regexp.MustCompile(`(?i)(\b(?:password|passwd|pwd|secret|token|api[_-]?key|authorization)["']?\s*[:=]\s*["']?(?:bearer\s+|basic\s+)?|\bbearer\s+)[^\s"',;]{4,}`), "${1}[secret]"},
 	{regexp.MustCompile(`(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@:]+(?::[^\s/@]*)?@`), "${1}[credential]@"},
-	{regexp.MustCompile(`[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+`), "[email]"},
+	{regexp.MustCompile(`[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}`), "[email]"},
 	{regexp.MustCompile(`\b\d{3}-\d{2}-\d{4}\b`), "[number]"},
 	{regexp.MustCompile(`\b(?:\d[ -]?){12,18}\d\b`), "[number]"},
 	{regexp.MustCompile(`(?:\+|\b00)\d[\d ().-]{6,16}\d\b`), "[phone]"},

@@ -40,6 +40,7 @@ func TestTextKeepsProse(t *testing.T) {
 		"The 3 models of 2024 have 7,000,000 rows.",
 		"os.system called at offset 12345",
 		"import numpy as np  # version 1.26.4",
+		"pkg:npm/datasets-spam-assassin@0.2.3",
 		"state_dict layer.12.attention.self.query.weight",
 	} {
 		if got := redact.Text(s); got != s {
