@@ -21,7 +21,7 @@ func (m *machine) name(v value) (s string, cut, ok bool) {
 }
 
 // named interns a global and returns a reference to it.
-func (m *machine) named(g Global) value {
+func (m *machine) named(g Global, operands ...value) value {
 	key := strings.Join([]string{strconv.Itoa(int(g.How)), g.Module, g.Name, strconv.FormatInt(g.Code, 10)}, "\x00")
 	i, ok := m.globals[key]
 	fresh := m.opAt >= m.replay
@@ -34,6 +34,9 @@ func (m *machine) named(g Global) value {
 		m.globals[key] = i
 		g.Offset, g.Stream, g.Op, g.Reading, g.AfterFault = m.opAt, m.stream, m.op, m.reading, m.faulty
 		g.Protocol, g.MinProtocol = m.proto, m.proto
+		for _, v := range operands {
+			g.Operands = append(g.Operands, m.materialise(v))
+		}
 		m.t.Globals = append(m.t.Globals, g)
 		fresh = true
 	}
@@ -118,10 +121,7 @@ func (m *machine) stackGlobal() {
 		n1, _, ok2 = m.name(alt)
 		rewritten = rewritten || ok2
 	}
-	ref := m.named(Global{
-		How: Computed, Module: module, Name: name,
-		Operands: []Value{m.materialise(moduleOp), m.materialise(nameOp)},
-	})
+	ref := m.named(Global{How: Computed, Module: module, Name: name}, moduleOp, nameOp)
 	if rewritten && ok1 && ok2 {
 		ref = m.named(Global{How: Rewritten, Module: m1, Name: n1})
 	}
@@ -406,17 +406,31 @@ func (m *machine) effects(class int, args value, result *value) {
 	}
 }
 
-// walkItems and walkDepth bound what is hashed and kept of arguments.
+// walkItems and walkDepth bound what is hashed and kept of arguments, and
+// walkTired bounds the items once walking has become out of proportion to the
+// file: a memoised tuple can be handed to a call in ten bytes.
 const (
 	walkItems = 512
 	walkDepth = 6
+	walkTired = 16
+	valueSize = 72 // bytes that a kept value is charged for, apart from its text
 )
+
+// room is how many values may be walked now.
+func (m *machine) room() int {
+	if m.tired() {
+		return walkTired
+	}
+	return walkItems
+}
+
+func (m *machine) tired() bool { return m.walked > 8*m.t.Size+1<<20 }
 
 // hash identifies a call up to the numbers in its arguments. The seed is not
 // known to the file, so it cannot make two calls look like one.
 func (m *machine) hash(callee value, method string, class int, args value) uint64 {
 	h := m.mix(uint64(m.op)<<8|uint64(len(method)), uint64(int64(class)))
-	room := walkItems
+	room := m.room()
 	if method == "" || class < 0 {
 		h = m.hashValue(h, callee, 0, &room)
 	}
@@ -431,15 +445,17 @@ func (m *machine) mix(h, v uint64) uint64 {
 
 func (m *machine) hashValue(h uint64, v value, depth int, room *int) uint64 {
 	h = m.mix(h, uint64(v.typ))
+	m.walked++
 	if *room--; *room < 0 || depth > walkDepth {
 		return h
 	}
 	switch v.typ {
 	case Str, Bytes:
 		h = m.mix(h, uint64(v.n)<<8|uint64(v.enc))
-		if int64(v.n) > int64(m.lim.Text) {
-			return m.mix(h, uint64(v.at)) // what cannot be compared is the same where it stands
+		if int64(v.n) > int64(m.lim.Text) || v.n > valueSize && m.tired() {
+			return m.mix(h, uint64(v.at)) // what is not compared is the same where it stands
 		}
+		m.walked += int64(v.n / 16)
 		return m.mix(h, maphash.Bytes(m.seed, m.in.bytes(v.at, int64(v.n), &m.scratch)))
 	case GlobalRef:
 		return m.mix(h, uint64(v.n))
@@ -457,13 +473,18 @@ func (m *machine) hashValue(h uint64, v value, depth int, room *int) uint64 {
 
 // materialise turns an abstract value into one that outlives the machine.
 func (m *machine) materialise(v value) Value {
-	room := walkItems
+	room := m.room()
 	return m.keep(v, 0, &room)
 }
 
 func (m *machine) keep(v value, depth int, room *int) Value {
 	out := Value{Type: v.typ}
 	*room--
+	m.walked++
+	if m.texts += valueSize; m.texts > m.lim.Texts {
+		m.exceed("Texts")
+		*room = 0
+	}
 	switch v.typ {
 	case Bool:
 		out.Int = v.at
@@ -489,6 +510,7 @@ func (m *machine) keep(v value, depth int, room *int) Value {
 			n = min(n, 32)
 		}
 		m.texts += n
+		m.walked += n / 16
 		out.Text = v.enc.decode(m.in.bytes(v.at, n, &m.scratch))
 		if n == out.Len {
 			out.Len = int64(len(out.Text)) // decoded, nothing cut
@@ -511,8 +533,11 @@ func (m *machine) keep(v value, depth int, room *int) Value {
 		if v.typ == Dict {
 			out.Len /= 2
 		}
-		if depth >= walkDepth {
+		if depth >= walkDepth || *room <= 0 {
 			break
+		}
+		if v.n != noNode {
+			out.Items = make([]Value, 0, min(int(m.heap.nodes[v.n].kept), *room))
 		}
 		m.heap.each(v, func(item value) bool {
 			if *room <= 0 {

@@ -30,7 +30,8 @@ type machine struct {
 	alts     []value // overridden values that GlobalRefs stand for
 	kinds    map[kindKey]int
 	texts    int64
-	halted   bool // a limit or an error ends the scan
+	walked   int64 // values and text looked at for calls
+	halted   bool  // a limit or an error ends the scan
 	ops      int64
 	probed   int64
 	lenient  int64 // opcodes that may still be executed behind faults

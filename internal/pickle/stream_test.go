@@ -501,6 +501,26 @@ func TestBounds(t *testing.T) {
 			t.Errorf("exceeded %+v, want %s", trace.Exceeded, tt.limit)
 		})
 	}
+	t.Run("wide_arguments", func(t *testing.T) {
+		// One tuple of many values, handed to call after call in a few bytes.
+		data := asm(pickle.OpMark, bytes.Repeat(asm(str("0123456789abcdef")), 500), pickle.OpTuple, pickle.OpBinput, 0, pickle.OpPop,
+			pickle.OpGlobal, "m\nf\n", pickle.OpBinput, 1, pickle.OpPop)
+		for i := range 20000 {
+			data = append(data, asm(pickle.OpBinget, 1, pickle.OpBinget, 0, str(fmt.Sprint(i)), pickle.OpTuple2, pickle.OpReduce, pickle.OpPop)...)
+		}
+		data = asm(data, pickle.OpNone, pickle.OpStop)
+		var trace *pickle.Trace
+		testutil.AllocBound(t, uint64(16<<20+320*len(data)), func() {
+			m := pickle.Machine{Limits: pickle.Limits{Texts: 8 << 20}}
+			var err error
+			if trace, err = m.Scan(t.Context(), bytes.NewReader(data), int64(len(data))); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if g := trace.Globals[0]; g.Calls != 20000 {
+			t.Errorf("%d calls", g.Calls)
+		}
+	})
 	t.Run("unseen", func(t *testing.T) {
 		trace, err := pickle.Machine{Limits: pickle.Limits{Records: 10}}.Scan(t.Context(), bytes.NewReader(many(20)), int64(len(many(20))))
 		if err != nil {
