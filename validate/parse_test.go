@@ -80,15 +80,16 @@ func TestParseSuite(t *testing.T) {
 	}
 	var got []string
 	for _, r := range s.Requirements {
-		row := fmt.Sprintf("%s %s %g %g %d %d %g %v %v %s %v", r.Name, r.Kind, r.Limit, r.Confidence, r.Sample, r.Repeats,
+		var row strings.Builder
+		fmt.Fprintf(&row, "%s %s %g %g %d %d %g %v %v %s %v", r.Name, r.Kind, r.Limit, r.Confidence, r.Sample, r.Repeats,
 			r.ErrorBudget, r.Approximate, r.ErrorsFail, r.Severity, r.Where)
 		if r.Scorer != nil {
-			row += " " + r.Scorer.Name()
+			row.WriteString(" " + r.Scorer.Name())
 		}
 		for _, tr := range r.Transforms {
-			row += " " + tr.Name
+			row.WriteString(" " + tr.Name)
 		}
-		got = append(got, strings.TrimSpace(row+" "+strings.Join(r.Triggers, "|")+" "+string(r.Position)))
+		got = append(got, strings.TrimSpace(row.String()+" "+strings.Join(r.Triggers, "|")+" "+string(r.Position)))
 	}
 	want := []string{
 		`error rate rate-at-most 0.08 0.99 200 2 0.01 true false unrated {[] []} exact("",ignore-case)`,
@@ -318,8 +319,11 @@ func FuzzParseSuite(f *testing.F) {
 			}
 			return
 		}
-		if err := s.Check(); err != nil || s.Digest() != s.Digest() {
+		if err := s.Check(); err != nil {
 			t.Fatalf("what was read does not hold: %v", err)
+		}
+		if again, err := l.Parse(suite); err != nil || again.Digest() != s.Digest() {
+			t.Fatalf("the same bytes are another suite: %v", err)
 		}
 		_, _ = validate.Runner{}.Plan(s)
 	})

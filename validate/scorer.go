@@ -209,15 +209,12 @@ func expected(value string, c Case) (string, error) {
 }
 
 func scorerName(kind string, ignoreCase bool, values ...string) string {
-	name := kind + "("
-	for i, v := range values {
-		if i > 0 {
-			name += ","
-		}
-		name += strconv.Quote(v)
+	parts := make([]string, 0, len(values)+1)
+	for _, v := range values {
+		parts = append(parts, strconv.Quote(v))
 	}
 	if ignoreCase {
-		name += ",ignore-case"
+		parts = append(parts, "ignore-case")
 	}
-	return name + ")"
+	return kind + "(" + strings.Join(parts, ",") + ")"
 }
