@@ -43,7 +43,6 @@ func (s Scanner) hubs(ctx context.Context, r *Result, m Matrix, vectors, queries
 		r.gap(fmt.Sprintf("hubness needs %d vectors and %d queries, there are %d and %d", minVectors, minQueries, vectors.len(), nq))
 		return nil
 	}
-	directions := unit(queries, asked)
 	if s.Metric == Cosine {
 		vectors = vectors.normalised()
 		if own {
@@ -57,9 +56,60 @@ func (s Scanner) hubs(ctx context.Context, r *Result, m Matrix, vectors, queries
 	if err != nil {
 		return err
 	}
-	c := count(near, k, vectors.len(), directions, vectors.dim)
+	if own {
+		if single := vectors.withoutCopies(near, asked, k); single.len() < vectors.len() && single.len() >= minVectors {
+			vectors, queries, asked = single, single, s.pick(single.len())
+			r.Queries = len(asked)
+			k = min(s.K, vectors.len()/10)
+			if near, err = neighbours(ctx, vectors, queries, asked, s.Metric, k, s.Workers); err != nil {
+				return err
+			}
+		}
+	}
+	c := count(near, k, vectors.len(), unit(queries, asked), vectors.dim)
 	s.judge(r, m, vectors, c, k)
 	return nil
+}
+
+// copyCosine is the similarity from which on a vector is a copy of another.
+const copyCosine = 0.98
+
+// withoutCopies leaves of vectors that all but equal each other, directly or
+// through others, only the first. Copies of a hub share its hits and are each
+// other's neighbours, which makes them look like a topic; copies of an honest
+// passage make natural hubs. Copies are told by the neighbours of those vectors
+// that were asked.
+func (v *set) withoutCopies(near []int32, asked []int, k int) *set {
+	first := make([]int, v.len()) // of the copies of each, by way of others
+	for i := range first {
+		first[i] = i
+	}
+	find := func(i int) int {
+		for first[i] != i {
+			first[i] = first[first[i]]
+			i = first[i]
+		}
+		return i
+	}
+	for i, q := range asked {
+		length := linalg.Norm(v.row(q))
+		for _, j := range near[i*k : (i+1)*k] {
+			if float64(linalg.Dot(v.row(q), v.row(int(j)))) >= copyCosine*length*linalg.Norm(v.row(int(j))) {
+				a, b := find(q), find(int(j))
+				first[max(a, b)] = min(a, b)
+			}
+		}
+	}
+	out := &set{dim: v.dim, copies: map[int][]int{}}
+	for i := range first {
+		if f := find(i); f != i {
+			out.copies[v.rows[f]] = append(out.copies[v.rows[f]], v.rows[i])
+			continue
+		}
+		out.rows, out.norms = append(out.rows, v.rows[i]), append(out.norms, v.norms[i])
+		out.data = append(out.data, v.row(i)...)
+	}
+	return out
 }
 
 // normalised is the set with vectors of length one. The original keeps its own.
@@ -116,7 +166,7 @@ func count(near []int32, k, n int, directions []float32, dim int) counts {
 		c.hits[v] = len(by)
 		for _, shift := range []bool{false, true} {
 			clear(sum)
-			var own float64
+			var squares float64
 			for _, q := range by {
 				for p, x := range directions[int(q)*dim : (int(q)+1)*dim] {
 					d := float64(x)
@@ -124,14 +174,14 @@ func count(near []int32, k, n int, directions []float32, dim int) counts {
 						d -= mean[p]
 					}
 					sum[p] += d
-					own += float64(d * d)
+					squares += float64(d * d)
 				}
 			}
 			var all float64
 			for _, x := range sum {
 				all += float64(x * x)
 			}
-			if e := effective(len(by), all, own); shift {
+			if e := effective(len(by), all, squares); shift {
 				c.centred[v] = e
 			} else {
 				c.independent[v] = e
@@ -199,8 +249,9 @@ func (s Scanner) judge(r *Result, m Matrix, vectors *set, c counts, k int) {
 		}
 		which.Found++
 		independent := min(c.independent[i], c.centred[i])
-		r.find(m, rule, confidence, []int{vectors.rows[i]},
-			fmt.Sprintf("vector %d is among the %d nearest of %d of %d queries (%.1f expected), %.1f of them unrelated", vectors.rows[i], k, c.hits[i], c.queries, expected, independent),
+		rows := append([]int{vectors.rows[i]}, vectors.copies[vectors.rows[i]]...)
+		r.find(m, rule, confidence, rows,
+			fmt.Sprintf("vector %d%s is among the %d nearest of %d of %d queries (%.1f expected), %.1f of them unrelated", rows[0], withCopies(len(rows)-1), k, c.hits[i], c.queries, expected, independent),
 			map[string]string{
 				"hits": fmt.Sprint(c.hits[i]), "queries": fmt.Sprint(c.queries), "expected": fmt.Sprintf("%.4g", expected),
 				"independent": fmt.Sprintf("%.4g", independent), "k": fmt.Sprint(k),
@@ -208,6 +259,16 @@ func (s Scanner) judge(r *Result, m Matrix, vectors *set, c counts, k int) {
 			})
 	}
 	r.Tests = []Test{hits, reach}
+}
+
+func withCopies(n int) string {
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return " with a copy"
+	}
+	return fmt.Sprintf(" with %d copies", n)
 }
 
 func (t *Test) least(p float64, row int) {

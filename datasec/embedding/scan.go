@@ -174,9 +174,10 @@ func (r *Result) gap(reason string) {
 // A set is vectors in memory, those that can be compared with others.
 type set struct {
 	dim    int
-	data   []float32 // as stored; with Cosine of length one
-	rows   []int     // the number in the matrix of each
-	norms  []float64 // as stored
+	data   []float32     // as stored; with Cosine of length one
+	rows   []int         // the number in the matrix of each
+	norms  []float64     // as stored
+	copies map[int][]int // rows that were left out, by the row that stands for them
 	flawed flaws
 }
 
@@ -401,7 +402,7 @@ func (r *Result) find(m Matrix, rule prerun.Rule, c prerun.Confidence, rows []in
 	}
 	evidence["rows"] = list.String()
 	key := ""
-	if len(rows) == 1 && named != nil {
+	if named != nil && (len(rows) == 1 || rule.ID == ruleHub.ID || rule.ID == ruleFrequent.ID) {
 		if id := named.ID(rows[0]); id != "" {
 			key = excerpt(id)
 			evidence["id"] = key
