@@ -48,17 +48,17 @@ const command = "echo hello"
 func operands(s string) map[string][]byte {
 	var hex strings.Builder
 	for _, c := range []byte(s) {
-		hex.WriteString(fmt.Sprintf(`\x%02x`, c))
+		fmt.Fprintf(&hex, `\x%02x`, c)
 	}
-	uni := ""
+	var uni strings.Builder
 	for _, c := range s {
-		uni += fmt.Sprintf(`\u%04x`, c)
+		fmt.Fprintf(&uni, `\u%04x`, c)
 	}
 	return map[string][]byte{
 		"SHORT_BINUNICODE": str(s),
 		"BINUNICODE":       asm(pickle.OpBinunicode, uint32(len(s)), s),
 		"BINUNICODE8":      asm(pickle.OpBinunicode8, uint64(len(s)), s),
-		"UNICODE":          asm(pickle.OpUnicode, uni, "\n"),
+		"UNICODE":          asm(pickle.OpUnicode, uni.String(), "\n"),
 		"STRING":           asm(pickle.OpString, "'", hex.String(), "'\n"),
 		"SHORT_BINSTRING":  asm(pickle.OpShortBinstring, len(s), s),
 		"BINSTRING":        asm(pickle.OpBinstring, uint32(len(s)), s),
