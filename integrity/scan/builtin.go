@@ -7,9 +7,19 @@ import "slices"
 func Builtin() []Format {
 	return slices.Concat(
 		[]Format{
-			pickleFormat{}, zipFormat{}, torchFormat{}, storageFormat{}, tarFormat{},
-			safetensorsFormat{}, npyFormat{}, onnxFormat{}, ggufFormat{},
-			textFormat{}, configFormat{}, jinjaFormat{}, pythonFormat{},
+			pickleFormat{},
+			zipFormat{},
+			torchFormat{},
+			storageFormat{},
+			tarFormat{},
+			safetensorsFormat{},
+			npyFormat{},
+			onnxFormat{},
+			ggufFormat{},
+			textFormat{},
+			configFormat{},
+			jinjaFormat{},
+			pythonFormat{},
 		},
 		compressedFormats(),
 		[]Format{opaqueFormat{}},

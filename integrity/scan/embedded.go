@@ -67,7 +67,7 @@ func (r *run) search(ctx context.Context, a *Artifact, out *Sink, h span) error 
 
 // magicStart marks the bytes that a magic number of interest starts with.
 var magicStart = func() (t [256]bool) {
-	for _, c := range []byte("M\x7f\xcf\xce\xcaPG\x93\x80\x1f7\x89") {
+	for _, c := range []byte("!M\x7f\xcf\xce\xcaPG\x93\x80\x1f7\x89") {
 		t[c] = true
 	}
 	return t
@@ -85,7 +85,7 @@ func (r *run) hit(ctx context.Context, a *Artifact, out *Sink, w []byte, at span
 			Rule:       rule,
 			Confidence: prerun.ConfidenceHigh,
 			Locations:  []prerun.Location{{Offset: at.off, Length: min(64, at.end-at.off)}},
-			Message:    fmt.Sprintf("%s executable at offset %d", kind, at.off),
+			Message:    fmt.Sprintf("native code (%s) at offset %d", kind, at.off),
 			Key:        kind,
 		})
 		if at.off == 0 {
@@ -164,6 +164,8 @@ func container(w []byte) bool {
 func executable(a *Artifact, w []byte, off int64) string {
 	le, be := binary.LittleEndian, binary.BigEndian
 	switch {
+	case off == 0 && bytes.HasPrefix(w, []byte("!<arch>\n")):
+		return "library"
 	case len(w) >= 64 && w[0] == 'M' && w[1] == 'Z':
 		pe := int64(le.Uint32(w[60:]))
 		if pe < 4 || pe > 1<<20 {

@@ -190,8 +190,11 @@ func TestFormats(t *testing.T) {
 		// Templates.
 		{"template", "chat_template.jinja", []byte(ordinaryTemplate), scan.Clean, scan.Complete, nil},
 		{"template_config", "tokenizer_config.json", mustJSON(map[string]any{"chat_template": ordinaryTemplate}), scan.Clean, scan.Complete, nil},
-		{"template_list", "tokenizer_config.json", mustJSON(map[string]any{"chat_template": []any{map[string]string{"name": "x", "template": "{{ cycler.__init__ }}"}}}),
-			scan.Malicious, scan.Complete, []string{"scan.template.attack", "scan.template.unusual-access"}},
+		{
+			"template_list", "tokenizer_config.json", mustJSON(map[string]any{"chat_template": []any{map[string]string{"name": "x", "template": "{{ cycler.__init__ }}"}}}),
+			scan.Malicious, scan.Complete,
+			[]string{"scan.template.attack", "scan.template.unusual-access"},
+		},
 		{"template_escaped", "chat_template.jinja", []byte(`{{ x["\x5f\x5fclass\x5f\x5f"] }}`), scan.Malicious, scan.Complete, []string{"scan.template.attack"}},
 		{"template_concatenated", "chat_template.jinja", []byte(`{% set a = "__" ~ "cla" ~ "ss__" %}`), scan.Suspicious, scan.Complete, []string{"scan.template.unusual-access"}},
 		{"template_popen", "chat_template.jinja", []byte(`{{ x.popen("id") }}`), scan.Malicious, scan.Complete, []string{"scan.template.attack"}},

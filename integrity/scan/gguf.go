@@ -267,7 +267,6 @@ type ggufTensor struct {
 	name      string
 	at        int64 // of its entry
 	off, size uint64
-	sized     bool // its type is known
 }
 
 func (s *ggufScan) tensors(ctx context.Context, n uint64) error {

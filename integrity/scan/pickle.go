@@ -173,7 +173,7 @@ func (s *pickleScan) literal(l pickle.Literal) {
 			Rule:       rulePicklePayload,
 			Confidence: prerun.ConfidenceHigh,
 			Locations:  []prerun.Location{{Offset: l.Offset, Length: l.Length}},
-			Message:    fmt.Sprintf("a literal of %d bytes is a %s executable", l.Length, kind),
+			Message:    fmt.Sprintf("a literal of %d bytes is native code (%s)", l.Length, kind),
 			Key:        kind,
 		})
 	}

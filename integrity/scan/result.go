@@ -101,12 +101,15 @@ type FileResult struct {
 	Completeness Completeness  // the least of the file and all inside
 	Formats      []string      // that recognised it, sorted
 
-	// Facts by key. The built-in formats state, where it applies:
-	// "weights_only" ("yes", or "no: " and the reason) whether torch.load with
-	// weights_only opens it; "link" the target of a symbolic link;
-	// "chat_template" the digest of a chat template; "external_data" the number
-	// of external files; "producer", "framework" and "version" as the file
-	// says; and what the comment of each format adds.
+	// Facts by key, as the built-in formats state them where they apply:
+	//
+	//	weights_only   "yes", or "no: " and a reason: whether torch.load with
+	//	               weights_only opens it; of all pickles inside together
+	//	link           what a symbolic link leads to
+	//	chat_template  digest of a chat template, sha256:hex
+	//	external_data  number of ONNX tensors kept in other files
+	//	framework, producer, version, ir_version, opsets, architecture,
+	//	model_type, base_model, dtype, tensors, container: as the file says
 	Facts map[string]string
 
 	Findings []prerun.Finding // of this file, not of what is inside
