@@ -38,18 +38,19 @@ func Corpus(t testing.TB, elem ...string) string {
 	}
 	path := filepath.Join(append([]string{dir}, elem...)...)
 	if _, err := os.Stat(path); err != nil {
-		Missing(t, "test corpus", "set PRERUN_CORPUS to its folder")
+		if os.Getenv("CI") == "true" {
+			t.Fatal("the test corpus is missing; set PRERUN_CORPUS to its folder")
+		}
+		Missing(t, "the test corpus", "set PRERUN_CORPUS to its folder")
 	}
 	return path
 }
 
-// Missing skips the test because something outside the repository is absent,
-// and fails it where CI is true, which promises to install everything.
+// Missing skips the test because a program that is no part of the repository is
+// absent. The CI script installs what it can, and counts and names what was
+// skipped all the same.
 func Missing(t testing.TB, what, remedy string) {
 	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is missing; %s", what, remedy)
-	}
 	t.Skipf("%s is missing; %s", what, remedy)
 }
 
