@@ -317,6 +317,54 @@ func TestHolm(t *testing.T) {
 	}
 }
 
+// TestApproximateBound holds figures that were measured for the formula, and the
+// floor that repairs it where a single failure would narrow the bound.
+func TestApproximateBound(t *testing.T) {
+	r := rate(.06)
+	r.Approximate, r.Repeats = true, 5
+	for _, tt := range []struct {
+		name  string
+		fails func(c string, repeat int) bool
+		want  float64
+	}{
+		{"none", func(string, int) bool { return false }, .0295},
+		{"one_answer", func(c string, repeat int) bool { return c == "c003" && repeat == 2 }, .0295},
+		{"one_cluster", func(c string, _ int) bool { return c == "c003" }, .0466},
+		{"one_cluster_and_one", func(c string, repeat int) bool { return c == "c003" || c == "c004" && repeat == 0 }, .0458},
+	} {
+		tgt := target(func(req validate.Request) (string, error) {
+			if tt.fails(req.Case, req.Repeat) {
+				return "no", nil
+			}
+			return "yes", nil
+		})
+		d := run(t, validate.Runner{}, suite(100, r), tgt).Requirements[0]
+		if math.Abs(d.Bound-tt.want) > 5e-5 || d.Method != "approximate: effective-sample binomial" || d.Verdict != validate.Pass {
+			t.Errorf("%s: %s, bound %.4f, want %.4f, by %q", tt.name, d.Verdict, d.Bound, tt.want, d.Method)
+		}
+	}
+}
+
+func TestVerdictText(t *testing.T) {
+	for _, v := range []validate.Verdict{validate.Error, validate.Inconclusive, validate.Fail, validate.Pass} {
+		text, err := v.MarshalText()
+		var back validate.Verdict
+		if err != nil || back.UnmarshalText(text) != nil || back != v || string(text) != v.String() {
+			t.Errorf("%s became %s", v, back)
+		}
+		if (v.Common() == prerun.Pass) != (v == validate.Pass) {
+			t.Errorf("%s is %s", v, v.Common())
+		}
+	}
+	var v validate.Verdict
+	if v.UnmarshalText([]byte("pass")) == nil || v.UnmarshalText(nil) == nil {
+		t.Error("another spelling is read")
+	}
+	if _, err := validate.Verdict(9).MarshalText(); err == nil {
+		t.Error("an undefined verdict is written")
+	}
+}
+
 func TestSampleIsSeeded(t *testing.T) {
 	r := rate(.05)
 	r.Sample = 60
@@ -399,7 +447,7 @@ func TestFindingsAndGaps(t *testing.T) {
 // errors. Counting every answer as its own evidence, the negative control,
 // passes far more.
 func TestFalsePass(t *testing.T) {
-	runs := 500
+	runs := 400
 	if testing.Short() {
 		runs = 100
 	}

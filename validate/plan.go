@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/prerun/prerun/internal/stats"
@@ -323,10 +324,10 @@ func (p *program) ask(caseAt int, e edit, repeat int) *ask {
 // each part with its length. It gives the order of asking and the seeds of
 // requests, so both can be recomputed elsewhere.
 func (p *program) hash(use, a, b string, n int) [sha256.Size]byte {
-	h := framed{sha256.New()}
-	h.text("prerun.validate.v1", use, fmt.Sprint(p.seed), p.digest, a, b)
+	h := newFramed()
+	h.text("prerun.validate.v1", use, strconv.FormatUint(p.seed, 10), p.digest, a, b)
 	h.count(n)
-	return [sha256.Size]byte(h.Sum(nil))
+	return [sha256.Size]byte(h.Sum(h.buf[:0]))
 }
 
 func (p *program) plan(budget Budget) (*Plan, error) {

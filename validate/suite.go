@@ -3,6 +3,7 @@ package validate
 import (
 	"cmp"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -319,7 +320,7 @@ func checkTriggers(triggers []string, position Position) string {
 // Digest identifies the suite: name, cases, parameters and requirements, with
 // scorers and transforms by name. It has the form sha256:hex.
 func (s *Suite) Digest() string {
-	h := framed{sha256.New()}
+	h := newFramed()
 	h.text("prerun.validate.suite.v1", s.Name, s.System)
 	h.number(s.Params.Temperature)
 	h.count(s.Params.MaxTokens)
@@ -340,7 +341,7 @@ func (s *Suite) Digest() string {
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
 
-func (r *Requirement) digest(h framed) {
+func (r *Requirement) digest(h *framed) {
 	h.text(r.Name, string(r.Kind), string(r.Position), r.Severity.String())
 	for _, x := range []float64{r.Limit, r.Confidence, r.ErrorBudget} {
 		h.number(x)
@@ -363,21 +364,34 @@ func (r *Requirement) digest(h framed) {
 	}
 }
 
-// framed writes each part with its length, so that parts cannot run together.
-type framed struct{ hash.Hash }
+// framed hashes each part with its length, so that parts cannot run together.
+type framed struct {
+	hash.Hash
+	buf []byte
+}
 
-func (h framed) text(parts ...string) {
+func newFramed() *framed { return &framed{Hash: sha256.New()} }
+
+func (h *framed) text(parts ...string) {
 	for _, s := range parts {
-		h.count(len(s))
-		h.Write([]byte(s))
+		h.buf = strconv.AppendInt(h.buf[:0], int64(len(s)), 10)
+		h.buf = append(h.buf, ':')
+		h.buf = append(h.buf, s...)
+		h.Write(h.buf)
 	}
 }
 
-func (h framed) list(parts []string) {
+func (h *framed) list(parts []string) {
 	h.count(len(parts))
 	h.text(parts...)
 }
 
-func (h framed) count(n int) { fmt.Fprintf(h, "%d:", n) }
+func (h *framed) count(n int) {
+	h.buf = append(strconv.AppendInt(h.buf[:0], int64(n), 10), ':')
+	h.Write(h.buf)
+}
 
-func (h framed) number(x float64) { fmt.Fprintf(h, "%016x", math.Float64bits(x)) }
+func (h *framed) number(x float64) {
+	h.buf = binary.BigEndian.AppendUint64(h.buf[:0], math.Float64bits(x))
+	h.Write(h.buf)
+}

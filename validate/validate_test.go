@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/prerun/prerun/internal/testutil"
 	"github.com/prerun/prerun/validate"
 )
 
@@ -440,6 +441,21 @@ func TestRetryErrors(t *testing.T) {
 	if rep := run(t, validate.Runner{Journal: file, RetryErrors: true}, s, tgt); rep.Verdict != validate.Pass || rep.Stats.Asked != 1 {
 		t.Errorf("asked for: %s, asked %d", rep.Verdict, rep.Stats.Asked)
 	}
+}
+
+// TestJournalMemory: a line without an end does not fill memory.
+func TestJournalMemory(t *testing.T) {
+	s := suite(59, rate(.05))
+	file := &memFile{}
+	run(t, validate.Runner{Journal: file}, s, failFirst(0))
+	size := len(file.data)
+	file.data = append(file.data, strings.Repeat("a", 64<<20)...)
+	testutil.AllocBound(t, 24<<20, func() {
+		rep := run(t, validate.Runner{Journal: file}, s, failFirst(0))
+		if rep.Stats.DroppedBytes != 64<<20 || rep.Stats.Asked != 0 || len(file.data) != size {
+			t.Errorf("%+v", rep.Stats)
+		}
+	})
 }
 
 func TestJournalThatCannotBeWritten(t *testing.T) {
