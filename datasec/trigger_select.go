@@ -135,7 +135,7 @@ func (s *selectState) plan() *plan {
 			if k > d {
 				break
 			}
-			if stats.HypergeomUpper(k, d, k, int(p.rows)) <= 100*p.Q/float64(p.hypotheses) {
+			if stats.HypergeomUpper(k, d, k, int(p.rows)) <= 100*level(p.hypotheses, p.Q) {
 				p.least = k
 			}
 		}
@@ -163,7 +163,7 @@ func (p *plan) figures() []Figures {
 		out = append(out, Figures{
 			Detector: p.Info().Name, Test: "label=" + label, Rows: p.rows, Marked: int64(d),
 			Hypotheses: p.hypotheses, Q: p.Q,
-			MinimumK: max(p.least-d, minimumK(d, int(p.rows), p.Q/float64(p.hypotheses))),
+			MinimumK: max(p.least-d, minimumK(d, int(p.rows), level(p.hypotheses, p.Q))),
 		})
 	}
 	return out
