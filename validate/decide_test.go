@@ -75,6 +75,17 @@ func TestUnderpoweredIsRefusedBeforeAnythingIsAsked(t *testing.T) {
 		{"clusters", clustered, 59},
 		{"repeats", suite(58, repeated), 59},
 		{"approximate", suite(119, approximate), 120},
+		{"limit_beyond_proof", suite(59, rate(1e-300)), math.MaxInt32},
+		{"approximate_beyond_proof", suite(59, func() validate.Requirement {
+			r := approximate
+			r.Limit = 5e-324
+			return r
+		}()), math.MaxInt32},
+		{"confidence_beyond_proof", suite(59, func() validate.Requirement {
+			r := rate(.05)
+			r.Confidence = math.Nextafter(1, 0)
+			return r
+		}()), 717},
 	} {
 		plan, err := validate.Runner{}.Plan(tt.s)
 		e, ok := errors.AsType[*validate.PlanError](err)

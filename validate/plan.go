@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,35 +47,35 @@ func (e *PlanError) Unwrap() error { return ErrUnderpowered }
 
 // A Plan says what a run would ask and what it could find out.
 type Plan struct {
-	Suite        string
-	Digest       string // of the suite
-	Requests     int    // distinct questions; requirements share the answers
-	Requirements []Planned
+	Suite        string    `json:"suite"`
+	Digest       string    `json:"digest"`   // of the suite
+	Requests     int       `json:"requests"` // distinct questions; requirements share the answers
+	Requirements []Planned `json:"requirements"`
 }
 
 // A Planned requirement is one with its sizes. A cluster is the unit of
 // inference: a case, or the cases that share a Cluster.
 type Planned struct {
-	Name       string
-	Kind       Kind
-	Method     string
-	Limit      float64
-	Confidence float64
+	Name       string  `json:"name"`
+	Kind       Kind    `json:"kind"`
+	Method     string  `json:"method"`
+	Limit      float64 `json:"limit"`
+	Confidence float64 `json:"confidence"`
 
-	Clusters  int // the fewest, of a sweep's triggers
-	Answers   int // that are scored or compared
-	Unchanged int // edits left out because they leave the input as it is
-	Unpaired  int // cases left out because the baseline does not know them
+	Clusters  int `json:"clusters"`  // the fewest, of a sweep's triggers
+	Answers   int `json:"answers"`   // that are scored or compared
+	Unchanged int `json:"unchanged"` // edits left out because they leave the input as it is
+	Unpaired  int `json:"unpaired"`  // cases left out because the baseline does not know them
 
-	Needed  int // clusters to pass when nothing fails
-	Allowed int // clusters that may fail for a pass; -1 when none can pass
+	Needed  int `json:"needed"`  // clusters to pass when nothing fails
+	Allowed int `json:"allowed"` // clusters that may fail for a pass; -1 when none can pass
 
 	// A target whose true rate of failing clusters is at most PassRate passes
 	// with probability 0.8, one whose rate is at least FailRate fails with
 	// probability 0.8; what lies between is likely to stay inconclusive. They
 	// hold for a requirement that stands alone, with one answer a cluster.
-	PassRate float64
-	FailRate float64
+	PassRate float64 `json:"pass_rate"`
+	FailRate float64 `json:"fail_rate"`
 
 	approximateRefused bool
 }
@@ -356,7 +357,7 @@ func (c *check) plan() Planned {
 	out := Planned{
 		Name: r.Name, Kind: r.Kind, Method: c.method(), Limit: r.Limit, Confidence: r.confidence(),
 		Clusters: len(c.parts[0].units), Unchanged: c.unchanged, Unpaired: c.unpaired,
-		Needed: stats.TrialsForUpper(0, limit, alpha),
+		Needed: cmp.Or(stats.TrialsForUpper(0, limit, alpha), math.MaxInt32),
 	}
 	for _, p := range c.parts {
 		out.Clusters = min(out.Clusters, len(p.units))
@@ -383,6 +384,9 @@ func (c *check) plan() Planned {
 }
 
 func leastApproximate(limit float64) int {
+	if limit < minimumExpected/float64(math.MaxInt32) {
+		return math.MaxInt32
+	}
 	n := int(minimumExpected / limit)
 	for float64(n)*limit < minimumExpected*(1-1e-12) {
 		n++

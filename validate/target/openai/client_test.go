@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/prerun/prerun/internal/testutil"
 	"github.com/prerun/prerun/validate"
 	"github.com/prerun/prerun/validate/target/openai"
 )
@@ -326,6 +327,28 @@ func TestCheck(t *testing.T) {
 	if got := ok.Name(); got != "openai:m@2026-01 at https://model.invalid/v1" {
 		t.Errorf("name %q", got)
 	}
+}
+
+// TestAnswerMemory: what a server sends beyond the limit is not kept.
+func TestAnswerMemory(t *testing.T) {
+	c, _ := client(func(int, *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(endless{})}, nil
+	})
+	c.MaxBody = 1 << 20
+	testutil.AllocBound(t, 16<<20, func() {
+		if _, err := c.Generate(t.Context(), validate.Request{}); !errors.Is(err, openai.ErrProtocol) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = '['
+	}
+	return len(p), nil
 }
 
 func FuzzAnswer(f *testing.F) {
