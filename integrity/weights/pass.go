@@ -138,11 +138,15 @@ func (p *pass) read(ctx context.Context) error {
 	return nil
 }
 
-// run takes a run of elements in and returns its sum of squares.
+// run takes a run of elements in, at least one, and returns its sum of squares.
+// Its comparisons know nothing of NaN, which shows in the sum.
 func (p *pass) run(x []float64, at int64) float64 {
 	var s0, s1, q0, q1 float64
-	lo, hi := math.Inf(1), math.Inf(-1)
 	zeros := int64(0)
+	lo, hi := p.stats.Min, p.stats.Max // so that the comparisons below nearly always fail
+	if p.peakAt < 0 {
+		lo, hi = x[0], x[0]
+	}
 	i := 0
 	for ; i+2 <= len(x); i += 2 {
 		a, b := x[i], x[i+1]
@@ -156,9 +160,20 @@ func (p *pass) run(x []float64, at int64) float64 {
 		if b == 0 {
 			zeros++
 		}
-		lo, hi = min(lo, a, b), max(hi, a, b)
+		if a < lo {
+			lo = a
+		}
+		if a > hi {
+			hi = a
+		}
+		if b < lo {
+			lo = b
+		}
+		if b > hi {
+			hi = b
+		}
 	}
-	for ; i < len(x); i++ {
+	if i < len(x) {
 		a := x[i]
 		s0 += a
 		q0 += float64(a * a)
@@ -182,14 +197,11 @@ func (p *pass) run(x []float64, at int64) float64 {
 
 // extend widens the range of finite values and remembers the largest one.
 func (p *pass) extend(lo, hi float64, x []float64, at int64) {
-	if len(x) == 0 {
-		return
-	}
 	if p.peakAt < 0 {
 		p.stats.Min, p.stats.Max = lo, hi
 	}
 	p.stats.Min, p.stats.Max = min(p.stats.Min, lo), max(p.stats.Max, hi)
-	if m := max(-lo, hi); p.peakAt < 0 || m > p.peak {
+	if m := max(-lo, hi); p.peakAt < 0 || m > p.peak { // then it is in x
 		i := slices.IndexFunc(x, func(v float64) bool { return math.Abs(v) == m })
 		p.peak, p.peakAt = m, at+int64(i)
 	}
