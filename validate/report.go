@@ -26,7 +26,7 @@ type Report struct {
 	Verdict      Verdict    `json:"verdict"`
 	Requirements []Decision `json:"requirements"`
 	Faults       []Fault    `json:"faults,omitempty"`      // the first errors, in the order of the suite
-	FaultCount   int        `json:"fault_count"`           // answers and scores that ended in an error
+	FaultCount   int        `json:"fault_count"`           // answers and scores that ended in an error, for each requirement
 	AskedAgain   []string   `json:"asked_again,omitempty"` // what was in flight when the run was killed
 
 	Stats Stats `json:"-"`
