@@ -112,6 +112,17 @@ type pageRule struct {
 	Cut             int
 }
 
+// Count says how many findings there are and whether waivers cover them.
+func (r pageRule) Count() string {
+	switch r.Waived {
+	case 0:
+		return plural(r.Total, "finding")
+	case r.Total:
+		return plural(r.Total, "finding") + ", waived"
+	}
+	return fmt.Sprintf("%s, %d waived", plural(r.Total, "finding"), r.Waived)
+}
+
 type pageRef struct{ Text, Link string }
 
 type pageFinding struct {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 )
 
 // A drawing is a graph laid out, and the same as a list for who cannot see it.
@@ -38,6 +37,9 @@ type drawnEdge struct {
 	Head        string // arrow head, a polygon
 	LabelX      int
 	LabelY      int
+	BackX       int // a rectangle behind the label
+	BackY       int
+	BackW       int
 	Label, Full string
 }
 
@@ -47,10 +49,10 @@ type listedEdge struct{ From, To, Grade, Label string }
 
 // Sizes in the drawing's own units, which are pixels until it has to shrink.
 const (
-	nodeWidth   = 188
+	nodeWidth   = 196
 	nodeHeight  = 62
 	nodeGap     = 28
-	layerGap    = 84
+	layerGap    = 104
 	thread      = 28 // room for an edge that passes through a layer
 	drawnNodes  = 60
 	listedEdges = 400
@@ -475,9 +477,43 @@ func (d *drawing) render(l *layout) {
 	for i, n := range l.nodes {
 		d.Nodes = append(d.Nodes, l.box(i, n, x(i)-nodeWidth/2, y(i)))
 	}
-	for _, e := range l.edges {
-		d.Edges = append(d.Edges, l.line(e, x, y))
+	slots := l.slots()
+	for i, e := range l.edges {
+		d.Edges = append(d.Edges, l.line(e, slots[i], x, y))
 	}
+}
+
+// A slot is where on a node's upper side an edge ends.
+type slot struct{ at, of int }
+
+// slots spreads the edges that end on the same node, from left to right.
+func (l *layout) slots() []slot {
+	out := make([]slot, len(l.edges))
+	ends := make(map[int][]int) // edges by lower end
+	for i, e := range l.edges {
+		last := e.route[len(e.route)-1]
+		ends[last] = append(ends[last], i)
+	}
+	above := func(i int) float64 {
+		route := l.edges[i].route
+		return l.points[route[len(route)-2]].x
+	}
+	for _, edges := range ends {
+		slices.SortStableFunc(edges, func(a, b int) int { return cmp.Compare(above(a), above(b)) })
+		for k, i := range edges {
+			out[i] = slot{k, len(edges)}
+		}
+	}
+	return out
+}
+
+// port is the distance of the slot from the middle of the node.
+func (s slot) port() int {
+	if s.of < 2 {
+		return 0
+	}
+	step := min(64, (nodeWidth-48)/(s.of-1))
+	return s.at*step - (s.of-1)*step/2
 }
 
 func (l *layout) box(i int, n Node, x, y int) drawnNode {
@@ -487,7 +523,7 @@ func (l *layout) box(i int, n Node, x, y int) drawnNode {
 	}
 	out := drawnNode{
 		X: x, Y: y, W: nodeWidth, H: nodeHeight, TextX: x + 14, KindY: y + 19, NameY: y + 37, DigestY: y + 53,
-		Kind: kind, Name: middle(l.name(i), 23), Root: len(l.points[i].up) == 0,
+		Kind: kind, Name: middle(l.name(i), 20), Root: len(l.points[i].up) == 0,
 	}
 	full := []string{l.name(i)}
 	if digest := clean(n.Digest); digest != "" {
@@ -495,26 +531,54 @@ func (l *layout) box(i int, n Node, x, y int) drawnNode {
 		if algorithm, hex, ok := strings.Cut(digest, ":"); ok && len(hex) > 12 {
 			out.Digest = algorithm + ":" + hex[:min(12, len(hex))] + "…"
 		}
-		out.Digest = middle(out.Digest, 26)
+		out.Digest = middle(out.Digest, 24)
 		full = append(full, digest)
 	}
 	out.Full = strings.Join(full, ", ")
 	return out
 }
 
-// middle cuts s to so many runes, leaving both its ends.
-func middle(s string, runes int) string {
-	if utf8.RuneCountInString(s) <= runes {
+// middle cuts s to so many columns, leaving both its ends.
+func middle(s string, columns int) string {
+	if displayWidth(s) <= columns {
 		return s
 	}
 	r := []rune(s)
-	head := (runes - 1) / 2
-	return string(r[:head]) + "…" + string(r[len(r)-(runes-1-head):])
+	head, tail := 0, len(r)
+	for used := 1; head < tail; {
+		end := head <= len(r)-tail // in turn
+		next := r[head]
+		if !end {
+			next = r[tail-1]
+		}
+		if used += displayWidth(string(next)); used > columns {
+			break
+		}
+		if end {
+			head++
+		} else {
+			tail--
+		}
+	}
+	return string(r[:head]) + "…" + string(r[tail:])
+}
+
+// displayWidth is roughly how many columns s takes: from the Hangul letters
+// on, most scripts are as wide as two Latin letters.
+func displayWidth(s string) int {
+	n := 0
+	for _, r := range s {
+		n++
+		if r >= 0x1100 && (r < 0x2000 || r > 0x206f) {
+			n++
+		}
+	}
+	return n
 }
 
 // line draws an edge from the child's lower side to the parent's upper side,
 // with an arrow that points to the parent.
-func (l *layout) line(e layoutEdge, x, y func(int) int) drawnEdge {
+func (l *layout) line(e layoutEdge, s slot, x, y func(int) int) drawnEdge {
 	legend := legendOf(e.edge)
 	out := drawnEdge{Class: legend.Class, Label: legend.Grade, Full: legend.Grade}
 	if label := clean(e.edge.Label); label != "" {
@@ -525,7 +589,8 @@ func (l *layout) line(e layoutEdge, x, y func(int) int) drawnEdge {
 	}
 	out.Label = middle(out.Label, 26)
 	out.Full = l.name(e.from) + " from " + l.name(e.to) + ", " + out.Full
-	const arrow = 8
+	const arrow, row = 8, 18
+	straight := 26 + row*(min(s.of, 3)-1) // where the labels stand
 	var b strings.Builder
 	first, last := e.route[0], e.route[len(e.route)-1]
 	px, py := x(first), y(first)+nodeHeight
@@ -536,24 +601,25 @@ func (l *layout) line(e layoutEdge, x, y func(int) int) drawnEdge {
 	fmt.Fprintf(&b, "M%d %d", px, py)
 	for _, p := range e.route[1:] {
 		qx, qy := x(p), y(p)
-		if p == last && !e.flipped {
-			out.Head = fmt.Sprintf("%d,%d %d,%d %d,%d", qx, qy, qx-5, qy-arrow, qx+5, qy-arrow)
-			qy -= arrow
+		if p == last {
+			qx, qy = qx+s.port(), qy-straight-arrow
 		}
 		mid := (py + qy) / 2
 		fmt.Fprintf(&b, "C%d %d %d %d %d %d", px, mid, qx, mid, qx, qy)
-		if l.points[p].node < 0 {
-			fmt.Fprintf(&b, "V%d", qy+nodeHeight)
-			qy += nodeHeight
+		px, py = qx, qy+nodeHeight
+		if p != last {
+			fmt.Fprintf(&b, "V%d", py)
 		}
-		px, py = qx, qy
 	}
+	end := y(last)
+	if !e.flipped {
+		out.Head = fmt.Sprintf("%d,%d %d,%d %d,%d", px, end, px-5, end-arrow, px+5, end-arrow)
+		end -= arrow
+	}
+	fmt.Fprintf(&b, "V%d", end)
 	out.Path = b.String()
-	// Labels stand above the lower end, where edges are as far apart as nodes.
-	out.LabelX, out.LabelY = x(last), y(last)-20
-	if above := len(l.points[last].up); above > 1 {
-		slot := slices.Index(l.points[last].up, e.route[len(e.route)-2])
-		out.LabelY -= 17 * (slot % 3)
-	}
+	out.LabelX, out.LabelY = px, y(last)-arrow-9-row*(s.at%3)
+	out.BackW = displayWidth(out.Label)*6 + 8
+	out.BackX, out.BackY = px-out.BackW/2, out.LabelY-12
 	return out
 }

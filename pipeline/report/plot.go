@@ -24,7 +24,7 @@ type plot struct {
 	Ticks                 []tick
 }
 
-type tick struct{ X, Text, Anchor string }
+type tick struct{ X, Text string }
 
 // The axis keeps this much of the width free on each side.
 const plotMargin = 2.0
@@ -60,12 +60,12 @@ func newPlot(i Interval) plot {
 	}
 	p.LimitAnchor = lean(a.percent(i.Threshold))
 	for _, v := range a.ticks {
-		p.Ticks = append(p.Ticks, tick{a.at(v), figure(v, 3), lean(a.percent(v))})
+		p.Ticks = append(p.Ticks, tick{a.at(v), figure(v, 3)})
 	}
 	return p
 }
 
-// lean keeps a label at an edge inside the drawing.
+// lean keeps a wide label at an edge inside the drawing.
 func lean(percent float64) string {
 	switch {
 	case percent < 12:
@@ -96,7 +96,7 @@ func newAxis(i Interval) axis {
 	if i.High <= 1 && i.Threshold <= 1 && high > 1 {
 		high = 1 // a rate
 	}
-	step := roundStep((high - low) / 4)
+	step := roundStep((high - low) / 5)
 	a := axis{low: math.Floor(low/step) * step, high: high}
 	first := math.Ceil(a.low/step - 1e-9)
 	for k := range 12 {
