@@ -171,7 +171,7 @@ func conflictReport(s *copiesState) ([]prerun.Finding, Figures) {
 		}
 	}
 	slices.SortFunc(groups, byWeight)
-	fig := Figures{Detector: s.name, Rows: s.rows, Candidates: len(groups), Found: min(len(groups), maxGroups), MinimumK: 1}
+	fig := Figures{Detector: s.name, Rows: s.rows, Candidates: len(groups), Found: min(len(groups), maxGroups)}
 	var out []prerun.Finding
 	for _, e := range groups[:fig.Found] {
 		var parts []string

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/internal/redact"
@@ -119,6 +120,9 @@ func (s *hiddenState) finding(rule prerun.Rule, set *hitSet, h hit) prerun.Findi
 	case ruleHidden.ID:
 		f.Message = fmt.Sprintf("row %d hides text in %d %s: %q", h.at.row, h.count, kind, h.excerpt)
 		f.Evidence["decoded"] = h.excerpt
+		if instruction(strings.ToLower(h.excerpt)) != nil {
+			f.Evidence["addressed_to"] = "a model"
+		}
 	case ruleBidi.ID:
 		f.Message = fmt.Sprintf("row %d has %d %s", h.at.row, h.count, kind)
 		if h.kind == kindUnclosed {

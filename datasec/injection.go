@@ -41,10 +41,11 @@ type injectionState struct {
 func (s *injectionState) Observe(r *Record) {
 	s.rows++
 	for f := range r.Texts() {
-		text := folded(f.Value)
+		text := visible(f.Value)
 		if token, n := controlToken(text); n > 0 {
 			s.sets[0].add(hit{r.ref(), f.Name, 0, n, token})
 		}
+		text = strings.ToLower(text)
 		if at := instruction(text); at != nil {
 			s.sets[1].add(hit{r.ref(), f.Name, 0, 1, redact.Excerpt([]byte(text[at[0]:at[1]]), 120)})
 		}
@@ -115,24 +116,25 @@ func (s *injectionState) Finalize() Report {
 	return rep
 }
 
-// folded is the text as a filter should see it: normalised, lower case,
-// without invisible characters.
-func folded(s string) string {
-	if !plainASCII(s) {
-		s = strings.Map(func(r rune) rune {
-			if isZeroWidth(r) || isSelector(r) || isTag(r) || isFiller(r) {
-				return -1
-			}
-			return r
-		}, norm.NFKC.String(s))
+// visible is the text as a model's tokeniser may see it: normalised, without
+// invisible characters.
+func visible(s string) string {
+	if plainASCII(s) {
+		return s
 	}
-	return strings.ToLower(s)
+	return strings.Map(func(r rune) rune {
+		if isZeroWidth(r) || isSelector(r) || isTag(r) || isFiller(r) {
+			return -1
+		}
+		return r
+	}, norm.NFKC.String(s))
 }
 
+// controlTokens are written as tokenisers know them, letter case included.
 var controlTokens = []string{
 	"<|im_start|>", "<|im_end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|begin_of_text|>",
 	"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|endoftext|>", "<|endofprompt|>",
-	"<start_of_turn>", "<end_of_turn>", "[inst]", "[/inst]", "<<sys>>", "<</sys>>",
+	"<start_of_turn>", "<end_of_turn>", "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>",
 }
 
 func controlToken(text string) (first string, n int) {
@@ -176,7 +178,7 @@ var wordings = []wording{
 	},
 }
 
-// instruction finds the first such wording in folded text.
+// instruction finds the first such wording in lower-case text.
 func instruction(text string) []int {
 	var first []int
 	for _, w := range wordings {

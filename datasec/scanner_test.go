@@ -109,7 +109,7 @@ func TestFormatsReadTheSame(t *testing.T) {
 		{"csv_without_rows", "d.csv", "id,text,label\n", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			res := scan(t, datasec.Scanner{}, tree(tt.file, tt.data), schema, tt.file)
+			res := scan(t, datasec.Scanner{Detectors: []datasec.Detector{datasec.HiddenText{}}}, tree(tt.file, tt.data), schema, tt.file)
 			if got := gaps(res); got != nil {
 				t.Errorf("gaps: %q", got)
 			}
@@ -161,7 +161,7 @@ func TestNothingIsLostSilently(t *testing.T) {
 			if name == "e.jsonl" {
 				name = "d.jsonl"
 			}
-			res := scan(t, datasec.Scanner{}, tree(tt.file, tt.data), tt.schema, name)
+			res := scan(t, datasec.Scanner{Detectors: []datasec.Detector{datasec.HiddenText{}}}, tree(tt.file, tt.data), tt.schema, name)
 			if diff := cmp.Diff(tt.want, gaps(res)); diff != "" {
 				t.Errorf("gaps (-want +got):\n%s", diff)
 			}
