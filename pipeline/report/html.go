@@ -146,7 +146,7 @@ func newPage(doc Document) (*page, error) {
 		Policy: pagePolicy, Title: clean(doc.title()), Command: clean(doc.Command), Verdict: doc.Verdict.String(),
 		AsOf: clean(doc.AsOf), FailOn: doc.failOn().String(), Tally: newTally(doc),
 	}
-	p.Reason = clean(doc.Summary)
+	p.Reason = sentence(clean(doc.Summary))
 	if p.Reason == "" {
 		p.Reason = p.Tally.reason(doc.Verdict)
 	}
@@ -171,6 +171,15 @@ func newPage(doc Document) (*page, error) {
 	}
 	p.subjects(doc)
 	return p, p.facts(doc)
+}
+
+// sentence gives s a capital when its first word is a word and no identifier.
+func sentence(s string) string {
+	first, _, _ := strings.Cut(s, " ")
+	if first == "" || strings.Trim(first, "abcdefghijklmnopqrstuvwxyz") != "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
 }
 
 // checkOrder puts first what a reader has to act on.
@@ -261,7 +270,7 @@ func newPageSeverity(doc Document, group severityGroup) pageSeverity {
 }
 
 func newPageRule(r prerun.Rule, open bool) *pageRule {
-	out := &pageRule{ID: clean(r.ID), Title: clean(r.Title), Help: clean(r.Help), Open: open}
+	out := &pageRule{ID: clean(r.ID), Title: sentence(clean(r.Title)), Help: clean(r.Help), Open: open}
 	if out.Title == "" {
 		out.Title = out.ID
 	}

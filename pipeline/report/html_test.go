@@ -134,7 +134,7 @@ func TestHTMLShows(t *testing.T) {
 		"model/a b.zip!/archive/data%21.pkl@40+7", `"os.system" is called with "id"`, "CWE-502 (4.16)", "also at",
 		"by model owner until 2027-01-20", "longer than the limit of 4096 bytes", "the target does not answer",
 		"signed-unpinned", "refused: another digest", "measured 0.0536, interval 0.0388 to 0.072, required at most 0.08",
-		"Nothing to draw", "confidence high", sum("b"), "weights.scan", "-1.0000e-09", "What this means",
+		"Nothing to draw", "Title of scan.pickle", "confidence high", sum("b"), "weights.scan", "-1.0000e-09", "What this means",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not show %q", want)
@@ -178,7 +178,7 @@ func TestHTMLGraphs(t *testing.T) {
 		{"chain", chain, "441 further things are not drawn"},
 		{"star", star, "441 further things are not drawn"},
 		{"dense", dense, "60 things and 1770 links"},
-		{"self", report.Graph{Edges: []report.Edge{{From: "a", To: "a"}}}, "1 things and 0 links"},
+		{"self", report.Graph{Edges: []report.Edge{{From: "a", To: "a"}}}, "1 thing and 0 links"},
 		{"cycle", report.Graph{Edges: []report.Edge{{From: "a", To: "b"}, {From: "b", To: "c"}, {From: "c", To: "a"}}}, "3 things and 3 links"},
 		{"twice", report.Graph{Nodes: []report.Node{{ID: "a"}, {ID: "a"}}, Edges: []report.Edge{{From: "a", To: "b"}, {From: "a", To: "b"}}}, "2 things and 2 links"},
 		{"apart", report.Graph{Nodes: []report.Node{{ID: "a"}, {ID: "b"}, {ID: "c"}}}, "3 things and 0 links"},

@@ -66,6 +66,11 @@ var grades = []gradeLegend{
 	{"refused", "refused", "a statement contradicts what was found"},
 }
 
+// Size says how much there is to see.
+func (d drawing) Size() string {
+	return plural(len(d.Nodes), "thing") + " and " + plural(len(d.Edges), "link") + " between them"
+}
+
 func legendOf(e Edge) gradeLegend {
 	if strings.HasPrefix(e.Label, "refused") {
 		return grades[len(grades)-1]
