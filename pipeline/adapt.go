@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"reflect"
 	"slices"
 
 	"github.com/prerun/prerun"
@@ -84,12 +85,19 @@ func contentOf(ctx context.Context, fsys fs.FS, dir string) ([]string, error) {
 	var out []string
 	for _, e := range entries {
 		key := fmt.Sprintf("%s %s/%s", e.Kind, dir, e.Path)
-		if e.Kind == walk.Regular {
+		switch e.Kind {
+		case walk.Regular:
 			sum, err := fileDigest(tree, e.Path)
 			if err != nil {
 				return nil, err
 			}
 			key += " " + sum
+		case walk.Symlink:
+			target, err := fs.ReadLink(tree, e.Path)
+			if err != nil {
+				return nil, err
+			}
+			key += " " + digestx.Of([]byte(target)).String()
 		}
 		out = append(out, key)
 	}
@@ -125,11 +133,39 @@ func filesContent(fsys fs.FS, names ...string) ([]string, error) {
 	return out, nil
 }
 
-func orDefault(id, otherwise string) string {
-	if id == "" {
-		return otherwise
+// optionsKey names options for the cache by all their fields, exported or not.
+// It reports false where a field holds a pointer, a function or a channel, of
+// which an address says nothing.
+func optionsKey(options any) (string, bool) {
+	return fmt.Sprintf("%#v", options), nameable(reflect.ValueOf(options))
+}
+
+func nameable(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Func, reflect.Chan, reflect.UnsafePointer, reflect.Map:
+		return v.IsNil()
+	case reflect.Interface:
+		return v.IsNil() || nameable(v.Elem())
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			if !nameable(v.Index(i)) {
+				return false
+			}
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if !nameable(v.Field(i)) {
+				return false
+			}
+		}
 	}
-	return id
+	return true
+}
+
+// rulesKey names a table of rules for the cache, so that a result is not older
+// than what its rules say.
+func rulesKey(rules []prerun.Rule) string {
+	return "rules " + digestx.Of(fmt.Appendf(nil, "%#v", rules)).String()
 }
 
 func compareSubjects(a, b prerun.Subject) int {

@@ -1,12 +1,10 @@
 package pipeline
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -49,10 +47,10 @@ func (c *MemoryCache) Put(_ context.Context, key string, value []byte) error {
 
 // cacheKey names a run of a check: everything that its result depends on,
 // framed by length so that no two lists run together.
-func cacheKey(meta Meta, in *Input, failOn prerun.Severity, content []string) string {
+func cacheKey(meta Meta, in *Input, content []string) string {
 	h := sha256.New()
 	parts := append([]string{
-		"prerun/check/v1", meta.ID, meta.Version, fmt.Sprint(in.Seed), failOn.String(),
+		"prerun/check/v1", meta.ID, meta.Version, fmt.Sprint(in.Seed),
 	}, slices.Sorted(slices.Values(content))...)
 	for _, s := range parts {
 		fmt.Fprintf(h, "%d:%s", len(s), s)
@@ -67,9 +65,10 @@ type cachedResult struct {
 	Subjects  []prerun.Subject
 	Findings  []prerun.Finding
 	Gaps      []prerun.Gap
-	Facts     map[string]any
+	Facts     map[string]json.RawMessage
 	Intervals []report.Interval
 	Graphs    []report.Graph
+	Inputs    []prerun.Subject
 }
 
 // lookup returns a stored result, or nil when there is none that can be used.
@@ -79,36 +78,42 @@ func lookup(ctx context.Context, c Cache, key string) *Result {
 		return nil
 	}
 	var stored cachedResult
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber() // so that a figure is shown as it was first written
-	if dec.Decode(&stored) != nil {
+	if json.Unmarshal(data, &stored) != nil {
 		return nil
 	}
-	return &Result{
+	out := &Result{
 		Outcome:   stored.Outcome,
 		Reason:    stored.Reason,
 		Source:    prerun.NewSource(stored.Subjects, stored.Findings, stored.Gaps),
-		Facts:     stored.Facts,
+		Facts:     make(map[string]any, len(stored.Facts)),
 		Intervals: stored.Intervals,
 		Graphs:    stored.Graphs,
+		Inputs:    stored.Inputs,
 	}
+	for name, text := range stored.Facts {
+		out.Facts[name] = text
+	}
+	return out
 }
-
-var errNoSource = errors.New("no source")
 
 func store(ctx context.Context, c Cache, key string, r *Result) error {
 	if r.Source == nil {
-		return errNoSource
+		return nil // it costs nothing to say again
 	}
-	data, err := json.Marshal(cachedResult{
+	facts, err := marshalFacts(r.Facts)
+	if err != nil {
+		return err
+	}
+	data, err := marshal(cachedResult{
 		Outcome:   r.Outcome,
 		Reason:    r.Reason,
 		Subjects:  slices.Collect(r.Source.Subjects()),
 		Findings:  slices.Collect(r.Source.Findings()),
 		Gaps:      slices.Collect(r.Source.Gaps()),
-		Facts:     r.Facts,
+		Facts:     facts,
 		Intervals: r.Intervals,
 		Graphs:    r.Graphs,
+		Inputs:    r.Inputs,
 	})
 	if err != nil {
 		return err

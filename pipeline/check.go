@@ -28,8 +28,10 @@ type Check interface {
 
 // A Digester is a [Check] whose result depends on content that it can name.
 // CacheKey returns digests of everything that the result depends on, options
-// included; a check that judges by Input.Now is no Digester. Only such checks are
-// cached, and only if they neither need nor give facts.
+// included, or nil when it cannot name all of it; a check that judges by
+// Input.Now is no Digester. Only such checks are cached, and only if they neither
+// need nor give facts. CacheKey is called again after Run, and the result is
+// kept only if the content is still the same.
 type Digester interface {
 	CacheKey(ctx context.Context) ([]string, error)
 }
@@ -39,7 +41,7 @@ type Meta struct {
 	ID       string        // such as "integrity.verify"; unique in a gate
 	Version  string        // of the check's logic and rules; part of the cache key
 	Needs    []string      // names of facts that other checks give
-	Gives    []string      // names of facts that this check gives when it passes
+	Gives    []string      // names of facts that this check gives; all of them when it passes
 	Items    []string      // gate items that it answers, such as "ALL-2"
 	Controls []string      // controls that it bears on, such as "SUP-01"
 	Timeout  time.Duration // 0 means the gate's
@@ -49,16 +51,24 @@ type Meta struct {
 // A Result is what a check found.
 type Result struct {
 	// Outcome is the check's own judgement. Leave it at its zero value to have
-	// the gate derive it from Source at the profile's threshold.
+	// the gate derive it from Source at the profile's threshold. Where the two
+	// differ the worse one stands: a check cannot pass over its own findings or
+	// gaps. Waived is the gate's to say, and an error here.
 	Outcome Outcome
-	Reason  string        // one sentence; required unless Source says it all
-	Source  prerun.Source // subjects, findings and gaps; may be nil only if Outcome is set
+	Reason  string        // one sentence, redacted
+	Source  prerun.Source // may be nil only if Outcome is set
 
 	// Err makes the outcome an error although the check has something to show:
-	// evidence was there and could not be read. Facts count for nothing then.
+	// evidence was there and could not be read. The facts that the check gave
+	// are withdrawn.
 	Err error
 
-	// Facts are figures for the report, marshalled as JSON. Keys are
+	// Inputs are the signed documents that the check relied on, with their
+	// digests. The verdict names them.
+	Inputs []prerun.Subject
+
+	// Facts are figures for the report. They are marshalled as JSON as soon as
+	// the check has ended; one that cannot be is an error of the check. Keys are
 	// documented by the check. They hold no times and no durations.
 	Facts map[string]any
 	// Intervals are estimates against thresholds, for plots.
@@ -132,4 +142,13 @@ func (s *factStore) has(name string) bool {
 	defer s.mu.Unlock()
 	_, ok := s.values[name]
 	return ok
+}
+
+// withdraw forgets what a check gave before it ended in an error.
+func (s *factStore) withdraw(names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range names {
+		delete(s.values, name)
+	}
 }

@@ -1,11 +1,13 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
 
 	"github.com/prerun/prerun/datasec"
+	"github.com/prerun/prerun/internal/digestx"
 )
 
 // ScanDataset looks for poison in the rows of a data set or of a retrieval
@@ -21,7 +23,7 @@ type ScanDataset struct {
 
 // Meta implements [Check].
 func (c ScanDataset) Meta() Meta {
-	return Meta{ID: orDefault(c.ID, "datasec.scan"), Version: "1", Controls: []string{"SUP-03", "DAT-01"}}
+	return Meta{ID: cmp.Or(c.ID, checkDataset), Version: "1", Controls: []string{"SUP-03", "DAT-01"}}
 }
 
 // CacheKey implements [Digester].
@@ -35,12 +37,16 @@ func (c ScanDataset) CacheKey(context.Context) ([]string, error) {
 		detectors = datasec.Builtin()
 	}
 	for _, d := range detectors {
-		content = append(content, fmt.Sprintf("detector %s %d %+v", d.Info().Name, d.Info().Version, d))
+		options, ok := optionsKey(d)
+		if !ok {
+			return nil, nil
+		}
+		content = append(content, fmt.Sprintf("detector %s %d %s", d.Info().Name, d.Info().Version, options), rulesKey(d.Info().Rules))
 	}
 	if c.Scanner.Against != nil {
-		content = append(content, "against "+c.Scanner.Against.Root.String())
+		content = append(content, "against "+digestx.Of(c.Scanner.Against.Encode()).String())
 	}
-	return append(content, fmt.Sprintf("schema %+v", c.Schema)), nil
+	return append(content, fmt.Sprintf("schema %#v", c.Schema)), nil
 }
 
 // Run implements [Check].

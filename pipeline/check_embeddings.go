@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -20,7 +21,7 @@ type ScanEmbeddings struct {
 
 // Meta implements [Check].
 func (c ScanEmbeddings) Meta() Meta {
-	return Meta{ID: orDefault(c.ID, "embeddings.scan"), Version: "1", Controls: []string{"SUP-03"}}
+	return Meta{ID: cmp.Or(c.ID, checkEmbeddings), Version: "1", Controls: []string{"SUP-03"}}
 }
 
 // CacheKey implements [Digester].
@@ -30,7 +31,12 @@ func (c ScanEmbeddings) CacheKey(context.Context) ([]string, error) {
 		return nil, err
 	}
 	s := c.Scanner
-	return append(content, fmt.Sprintf("options %s %d %v %v %d %d", s.Metric, s.K, s.FDR, s.NormZ, s.MaxBytes, s.MaxQueries)), nil
+	s.Queries, s.Workers, s.Seed = nil, 0, 0
+	options, ok := optionsKey(s)
+	if !ok {
+		return nil, nil
+	}
+	return append(content, options, rulesKey(embedding.Rules())), nil
 }
 
 // Run implements [Check].
@@ -40,7 +46,7 @@ func (c ScanEmbeddings) Run(ctx context.Context, in *Input) (*Result, error) {
 		return nil, err
 	}
 	s := c.Scanner
-	s.Workers, s.Seed = in.Workers, in.Seed
+	s.Queries, s.Workers, s.Seed = nil, in.Workers, in.Seed
 	if c.Queries != "" {
 		queries, err := embedding.Open(c.FS, c.Queries)
 		if err != nil {

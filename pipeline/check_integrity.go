@@ -1,8 +1,10 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"io/fs"
+	"path"
 	"slices"
 
 	"github.com/prerun/prerun"
@@ -21,13 +23,13 @@ type VerifyModel struct {
 	Trust     prerun.Verifier
 	Strict    bool     // see [integrity.Verifier.Strict]
 	Ignore    []string // see [integrity.Verifier.Ignore]
-	Name      string   // of the model in reports; "" means Model
+	Name      string   // of the model in reports and in the verdict; "" means Model
 }
 
 // Meta implements [Check].
 func (c VerifyModel) Meta() Meta {
 	return Meta{
-		ID: orDefault(c.ID, CheckIntegrity), Version: "1",
+		ID: cmp.Or(c.ID, CheckIntegrity), Version: "1",
 		Gives:    []string{string(ModelFact)},
 		Items:    []string{"ALL-2"},
 		Controls: []string{"SUP-01"},
@@ -49,10 +51,12 @@ func (c VerifyModel) Run(ctx context.Context, in *Input) (*Result, error) {
 	if res == nil {
 		return nil, err
 	}
-	out := &Result{Source: under(c.Model, res, prerun.EscapePath(c.Signature)), Facts: VerifyFacts(res)}
+	signature := prerun.EscapePath(c.Signature)
+	out := &Result{Source: under(c.Model, res, signature), Facts: VerifyFacts(res)}
 	switch {
 	case err == nil:
 		out.Reason = "signed by " + res.Signed.Signer + ", all files as signed"
+		out.Inputs = []prerun.Subject{{Path: signature, Digest: res.Bundle.String()}}
 		return out, Put(in, ModelFact, c.info(res))
 	case integrity.Rejected(err):
 		out.Outcome, out.Reason = Fail, err.Error()
@@ -63,10 +67,14 @@ func (c VerifyModel) Run(ctx context.Context, in *Input) (*Result, error) {
 }
 
 func (c VerifyModel) info(res *integrity.Result) *ModelInfo {
-	m := &ModelInfo{Name: orDefault(c.Name, c.Model), Root: res.Manifest.Root().String()}
+	m := &ModelInfo{
+		Name:   prerun.EscapePath(cmp.Or(c.Name, c.Model, "model")),
+		Folder: prerun.EscapePath(path.Clean(c.Model)),
+		Root:   res.Manifest.Root().String(),
+	}
 	for name, d := range res.Manifest.Files() {
 		if d != "" {
-			m.Files = append(m.Files, prerun.Subject{Path: name, Digest: d.String()})
+			m.Files = append(m.Files, prerun.Subject{Path: prerun.EscapePath(name), Digest: d.String()})
 		}
 	}
 	slices.SortFunc(m.Files, compareSubjects)

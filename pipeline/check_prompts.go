@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -96,7 +97,7 @@ type LockPrompts struct {
 
 // Meta implements [Check].
 func (c LockPrompts) Meta() Meta {
-	return Meta{ID: orDefault(c.ID, "prompts.lock"), Version: "1", Controls: []string{"SUP-02"}}
+	return Meta{ID: cmp.Or(c.ID, checkPrompts), Version: "1", Controls: []string{"SUP-02"}}
 }
 
 // CacheKey implements [Digester].

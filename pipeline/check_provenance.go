@@ -1,16 +1,19 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/internal/limits"
 	"github.com/prerun/prerun/pipeline/report"
 	"github.com/prerun/prerun/provenance"
@@ -38,7 +41,7 @@ type InputFile struct {
 // Meta implements [Check].
 func (c VerifyProvenance) Meta() Meta {
 	return Meta{
-		ID: orDefault(c.ID, CheckProvenance), Version: "1",
+		ID: cmp.Or(c.ID, CheckProvenance), Version: "1",
 		Needs:    []string{string(ModelFact)},
 		Items:    []string{"ALL-2"},
 		Controls: []string{"SUP-01", "SUP-04"},
@@ -85,9 +88,35 @@ func (c VerifyProvenance) Run(ctx context.Context, in *Input) (*Result, error) {
 			failed = true
 		}
 	}
+	if out.Inputs, err = c.accepted(tree, rep); err != nil {
+		return nil, err
+	}
 	out.Reason = fmt.Sprintf("%d of %d requirements met", met, len(rep.Requirements))
 	if met < len(rep.Requirements) && !failed {
 		out.Err = errUnreadableEvidence
+	}
+	return out, nil
+}
+
+// accepted lists the documents that met a requirement.
+func (c VerifyProvenance) accepted(tree fs.FS, rep *provenance.Report) ([]prerun.Subject, error) {
+	byName := make(map[string]string)
+	for _, a := range rep.Accepted {
+		for _, place := range a.Evidence {
+			name := place
+			if i := strings.LastIndexByte(place, ':'); i >= 0 && strings.HasSuffix(place[:i], ".jsonl") {
+				name = place[:i]
+			}
+			sum, err := fileDigest(tree, name)
+			if err != nil {
+				return nil, err
+			}
+			byName[name] = sum
+		}
+	}
+	var out []prerun.Subject
+	for _, name := range sortedKeys(byName) {
+		out = append(out, prerun.Subject{Path: prerun.EscapePath(path.Join(c.Evidence, name)), Digest: byName[name]})
 	}
 	return out, nil
 }

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -22,7 +23,7 @@ type ScanModel struct {
 
 // Meta implements [Check].
 func (c ScanModel) Meta() Meta {
-	return Meta{ID: orDefault(c.ID, "scan.model"), Version: "1", Controls: []string{"SUP-01", "SUP-08"}}
+	return Meta{ID: cmp.Or(c.ID, checkScan), Version: "1", Controls: []string{"SUP-01", "SUP-08"}}
 }
 
 // CacheKey implements [Digester].
@@ -36,9 +37,13 @@ func (c ScanModel) CacheKey(ctx context.Context) ([]string, error) {
 		formats = scan.Builtin()
 	}
 	for _, f := range formats {
-		content = append(content, "format "+f.Info().ID)
+		options, ok := optionsKey(f)
+		if !ok {
+			return nil, nil
+		}
+		content = append(content, "format "+f.Info().ID+" "+options, rulesKey(f.Info().Rules))
 	}
-	return append(content, fmt.Sprintf("limits %+v %t", c.Scanner.Limits, c.Scanner.NoDigests)), nil
+	return append(content, fmt.Sprintf("limits %#v %t", c.Scanner.Limits, c.Scanner.NoDigests), rulesKey(scan.Rules())), nil
 }
 
 // Run implements [Check].
@@ -92,7 +97,7 @@ type ScanWeights struct {
 
 // Meta implements [Check].
 func (c ScanWeights) Meta() Meta {
-	return Meta{ID: orDefault(c.ID, "weights.scan"), Version: "1", Controls: []string{"SUP-01"}}
+	return Meta{ID: cmp.Or(c.ID, checkWeights), Version: "1", Controls: []string{"SUP-01"}}
 }
 
 // CacheKey implements [Digester].
@@ -101,7 +106,9 @@ func (c ScanWeights) CacheKey(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(content, fmt.Sprintf("options %v %d %d", c.Scanner.OutlierZ, c.Scanner.MaxRows, c.Scanner.MaxRow)), nil
+	s := c.Scanner
+	s.Workers = 0
+	return append(content, fmt.Sprintf("options %#v", s), rulesKey(weights.Rules())), nil
 }
 
 // Run implements [Check].

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -22,7 +23,7 @@ type RunSuite struct {
 // Meta implements [Check].
 func (c RunSuite) Meta() Meta {
 	return Meta{
-		ID: orDefault(c.ID, CheckValidate), Version: "1", Network: c.Dials,
+		ID: cmp.Or(c.ID, CheckValidate), Version: "1", Network: c.Dials,
 		Items:    []string{"ALL-3", "MED-1"},
 		Controls: []string{"SUP-02"},
 	}

@@ -1,9 +1,13 @@
 package pipeline
 
 import (
+	"cmp"
+	"encoding/json"
 	"fmt"
 	"iter"
+	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prerun/prerun"
@@ -20,6 +24,8 @@ type Decision struct {
 	Checks  []CheckResult // by id
 	Model   *ModelInfo    // nil when no check established it
 
+	policies []prerun.Subject // files that decided, besides the configuration
+	inputs   []prerun.Subject // signed documents that were looked at
 	asOf     time.Time
 	failOn   prerun.Severity
 	graphs   []report.Graph
@@ -37,7 +43,7 @@ type CheckResult struct {
 	Required  bool // by the profile
 	Items     []string
 	Controls  []string
-	Facts     map[string]any
+	Facts     map[string]json.RawMessage // its figures, by name
 	Intervals []report.Interval
 
 	source prerun.Source
@@ -80,7 +86,8 @@ func (r *run) decide() *Decision {
 	d := &Decision{
 		Name: g.Name, Tier: g.Profile.Tier, Verdict: prerun.Pass,
 		asOf: g.Now.UTC(), failOn: g.Profile.failOn(),
-		waived: make(map[string]*AppliedWaiver),
+		policies: g.Policies,
+		waived:   make(map[string]*AppliedWaiver),
 	}
 	if model, ok := r.facts.values[string(ModelFact)].(*ModelInfo); ok {
 		d.Model = model
@@ -93,18 +100,21 @@ func (r *run) decide() *Decision {
 		d.collect(&res, book, g.Profile.failOn())
 		d.Checks = append(d.Checks, res)
 		d.graphs = append(d.graphs, n.graphs...)
+		d.inputs = append(d.inputs, n.inputs...)
 	}
-	slices.SortFunc(d.Checks, func(a, b CheckResult) int {
-		if a.ID < b.ID {
-			return -1
+	for _, file := range g.Waivers {
+		if file.rejected == "" {
+			d.inputs = append(d.inputs, prerun.Subject{Path: prerun.EscapePath(file.file), Digest: file.digest})
 		}
-		return 1
-	})
-	own := append(d.missing(required), book.settle()...)
+	}
+	slices.SortFunc(d.inputs, compareSubjects)
+	d.inputs = slices.Compact(d.inputs)
+	slices.SortFunc(d.Checks, func(a, b CheckResult) int { return cmp.Compare(a.ID, b.ID) })
+	d.subjects = d.distinct()
+	own := slices.Concat(d.missing(required), d.changed(), book.settle())
 	d.findings = append(d.findings, own...)
 	d.conclude(own, g.Profile.failOn())
 	all := prerun.NewSource(d.subjects, d.findings, d.gaps)
-	d.subjects = slices.Compact(slices.Collect(all.Subjects()))
 	d.findings = slices.Collect(all.Findings())
 	d.gaps = slices.Collect(all.Gaps())
 	for _, f := range d.findings { // numbered anew: only now is a fingerprint final
@@ -144,6 +154,51 @@ func (d *Decision) collect(res *CheckResult, book *waiverBook, failOn prerun.Sev
 	}
 	res.Outcome = Waived
 	res.Reason = fmt.Sprintf("%d findings waived", covered)
+}
+
+// distinct are the subjects by path, each once: one without a digest only where
+// no check computed it.
+func (d *Decision) distinct() []prerun.Subject {
+	all := slices.SortedFunc(slices.Values(d.subjects), compareSubjects)
+	var out []prerun.Subject
+	for i, s := range all {
+		next := i+1 < len(all) && all[i+1].Path == s.Path
+		if next && (s.Digest == "" || s.Digest == all[i+1].Digest) {
+			continue
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// changed reports files of the model that a check saw with other bytes than
+// those that were verified.
+func (d *Decision) changed() []prerun.Finding {
+	if d.Model == nil {
+		return nil
+	}
+	verified := make(map[string]string)
+	for _, f := range d.Model.Files {
+		verified[path.Join(d.Model.Folder, f.Path)] = f.Digest
+	}
+	var out []prerun.Finding
+	for _, s := range d.subjects {
+		want, known := verified[s.Path]
+		if !known || s.Digest == want || algorithmOf(s.Digest) != algorithmOf(want) {
+			continue
+		}
+		out = append(out, prerun.Finding{
+			Rule: ruleChanged, Severity: ruleChanged.Severity, Confidence: prerun.ConfidenceHigh,
+			Subject: s, Locations: []prerun.Location{{Path: s.Path}},
+			Message: fmt.Sprintf("%q was %s when its signature was verified and %s for another check", s.Path, want, s.Digest),
+		})
+	}
+	return out
+}
+
+func algorithmOf(digest string) string {
+	algorithm, _, _ := strings.Cut(digest, ":")
+	return algorithm
 }
 
 // missing reports required checks that the gate was built without, or told to

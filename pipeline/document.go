@@ -3,12 +3,13 @@ package pipeline
 import (
 	"time"
 
+	"github.com/prerun/prerun/internal/redact"
 	"github.com/prerun/prerun/pipeline/report"
 )
 
-// Document is the decision as a report. Its facts hold, by check id, what each
-// check put into [Result.Facts], and under "tier", "as_of", "reason" and
-// "model" what the names say.
+// Document is the decision as a report. Its facts are tier, as_of, reason,
+// model{name, root, files} and, under "figures" by check id, what each check put
+// into [Result.Facts]; the checks themselves stand in Document.Checks.
 func (d *Decision) Document() report.Document {
 	doc := report.Document{
 		Command: "gate", Title: d.Name, Summary: d.Reason, AsOf: d.asOf.Format(time.DateOnly),
@@ -34,7 +35,8 @@ func (d *Decision) Document() report.Document {
 	doc.Facts["figures"] = byCheck
 	for fingerprint, w := range d.waived {
 		doc.Waived[fingerprint] = report.Waiver{
-			ID: w.ID, Owner: w.Owner, Reason: w.Reason, Expires: w.Expires.UTC().Format(time.DateOnly),
+			ID: redact.Text(w.ID), Owner: redact.Text(w.Owner), Reason: redact.Text(w.Reason),
+			Expires: w.Expires.UTC().Format(time.DateOnly),
 		}
 	}
 	return doc

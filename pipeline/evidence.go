@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/internal/digestx"
 	"github.com/prerun/prerun/internal/dsse"
 	"github.com/prerun/prerun/internal/limits"
 	"github.com/prerun/prerun/internal/redact"
@@ -30,7 +32,7 @@ type Evidence struct {
 	Item     string    `json:"item,required"`      // such as "ALL-4"
 	Controls []string  `json:"controls,omitempty"` // control ids that it bears on
 	Subject  string    `json:"subject,required"`   // the model's root digest
-	Issuer   string    `json:"issuer,required"`    // who says so
+	Issuer   string    `json:"issuer,required"`    // who says so; e-mail addresses are masked in reports
 	Date     time.Time `json:"date,required"`      // when
 	Expires  time.Time `json:"expires,omitzero"`   // optional
 	Summary  string    `json:"summary,required"`   // what was done, with what result
@@ -49,7 +51,7 @@ type EvidenceSet struct {
 }
 
 type acceptedEvidence struct {
-	file string
+	file, digest string
 	Evidence
 }
 
@@ -71,10 +73,14 @@ func ReadEvidence(ctx context.Context, fsys fs.FS, dir string, trust prerun.Veri
 	}
 	set := &EvidenceSet{accepted: make(map[string][]acceptedEvidence)}
 	for _, e := range entries {
-		if !e.Type().IsRegular() || path.Ext(e.Name()) != ".json" {
+		if path.Ext(e.Name()) != ".json" {
 			continue
 		}
 		name := path.Join(dir, e.Name())
+		if !e.Type().IsRegular() {
+			set.rejected = append(set.rejected, rejectedEvidence{name, "", "it is no regular file"})
+			continue
+		}
 		bundle, err := limits.ReadFile(fsys, name, limits.MaxConfig)
 		if err != nil {
 			return nil, err
@@ -87,7 +93,7 @@ func ReadEvidence(ctx context.Context, fsys fs.FS, dir string, trust prerun.Veri
 			set.rejected = append(set.rejected, rejectedEvidence{name, claimedItem(bundle), err.Error()})
 			continue
 		}
-		set.accepted[ev.Item] = append(set.accepted[ev.Item], acceptedEvidence{name, *ev})
+		set.accepted[ev.Item] = append(set.accepted[ev.Item], acceptedEvidence{name, digestx.Of(bundle).String(), *ev})
 	}
 	return set, nil
 }
@@ -100,24 +106,34 @@ func openEvidence(ctx context.Context, bundle []byte, trust prerun.Verifier) (*E
 	if ev.Schema != EvidenceSchema {
 		return nil, fmt.Errorf("schema %q, want %q", ev.Schema, EvidenceSchema)
 	}
+	if strings.TrimSpace(ev.Issuer) == "" || strings.TrimSpace(ev.Summary) == "" {
+		return nil, errors.New("its issuer or its summary is left empty")
+	}
+	if _, err := digestx.Parse(ev.Subject); err != nil {
+		return nil, fmt.Errorf("its subject: %w", err)
+	}
 	return &ev, nil
 }
 
 // openSigned verifies a bundle and decodes its JSON payload strictly.
 func openSigned(ctx context.Context, bundle []byte, trust prerun.Verifier, payloadType string, into any) error {
 	if trust == nil {
-		return fmt.Errorf("no key to verify it with")
+		return errors.New("no key to verify it with")
 	}
 	signed, err := trust.Verify(ctx, bundle)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if signed.PayloadType != payloadType {
+	case signed == nil:
+		return errNothingVerified
+	case signed.PayloadType != payloadType:
 		return fmt.Errorf("payload type %q, want %q", signed.PayloadType, payloadType)
 	}
 	_, err = strictjson.Unmarshal(signed.Payload, into, strictjson.Options{})
 	return err
 }
+
+var errNothingVerified = errors.New("the verifier returned nothing")
 
 // claimedItem is what an untrusted file says that it answers, to show the
 // rejection in the right place. Nothing else is made of it.
@@ -178,7 +194,7 @@ func (c evidenceCheck) Run(_ context.Context, in *Input) (*Result, error) {
 	}
 	for _, r := range c.set.rejectedFor(c.item.ID) {
 		findings = append(findings, evidenceFinding(ruleEvidenceUntrusted, r.file, c.item,
-			fmt.Sprintf("%q claims to answer %s but is not accepted: %s", r.file, c.item.ID, redact.Text(r.reason))))
+			fmt.Sprintf("%q claims to answer %s but is not accepted: %s", r.file, c.item.ID, redact.Excerpt([]byte(r.reason), maxReason))))
 	}
 	if len(findings) == 0 {
 		findings = append(findings, evidenceFinding(ruleEvidenceAbsent, ".", c.item,
@@ -192,11 +208,14 @@ func (c evidenceCheck) Run(_ context.Context, in *Input) (*Result, error) {
 }
 
 func (c evidenceCheck) met(ev acceptedEvidence) *Result {
+	issuer := redact.Excerpt([]byte(ev.Issuer), maxReason)
+	document := []prerun.Subject{{Path: prerun.EscapePath(ev.file), Digest: ev.digest}}
 	return &Result{
 		Outcome: Pass,
-		Reason:  fmt.Sprintf("%s, by %s on %s", ev.file, ev.Issuer, ev.Date.UTC().Format(time.DateOnly)),
-		Source:  prerun.NewSource([]prerun.Subject{{Path: ev.file}}, nil, nil),
-		Facts:   map[string]any{"item": ev.Item, "issuer": ev.Issuer, "summary": ev.Summary},
+		Reason:  fmt.Sprintf("%s, by %s on %s", ev.file, issuer, ev.Date.UTC().Format(time.DateOnly)),
+		Source:  prerun.NewSource(document, nil, nil),
+		Inputs:  document,
+		Facts:   map[string]any{"item": ev.Item, "issuer": issuer, "summary": redact.Excerpt([]byte(ev.Summary), maxReason)},
 	}
 }
 

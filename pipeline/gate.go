@@ -1,7 +1,10 @@
 package pipeline
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,6 +38,10 @@ type Gate struct {
 	Evidence *EvidenceSet // answers the items that no check decides
 	Waivers  []*Waivers
 
+	// Policies are the files besides the configuration that decide: keys,
+	// policies, suites, locks. The verdict names them.
+	Policies []prerun.Subject
+
 	Now          time.Time     // required: the gate judges age and expiry by it
 	Seed         uint64        // handed to checks
 	Workers      int           // checks at once, and goroutines in each; 0 means GOMAXPROCS
@@ -52,8 +59,13 @@ type Event struct {
 	Part, Total int64   // progress within a running check, in its own unit
 }
 
-// networkLimit bounds how many checks that open connections run at once.
-const networkLimit = 4
+// Bounds of a run.
+const (
+	networkLimit   = 4       // checks that open connections, at once
+	maxFindings    = 100_000 // kept of one check; more are a gap
+	defaultTimeout = 10 * time.Minute
+	maxReason      = 500 // characters of an error that a report shows
+)
 
 // skippedByConfig is the reason of a check that [Gate.Skip] names.
 const skippedByConfig = "the configuration skips it"
@@ -78,6 +90,11 @@ func (g Gate) Run(ctx context.Context) (*Decision, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, id := range g.Skip {
+		if !slices.ContainsFunc(nodes, func(n *node) bool { return n.meta.ID == id }) {
+			return nil, fmt.Errorf("%w: %q is to be skipped and is no check", ErrWiring, id)
+		}
+	}
 	r := &run{gate: g, nodes: nodes, facts: &factStore{values: make(map[string]any)}}
 	r.execute(ctx)
 	if err := context.Cause(ctx); err != nil {
@@ -94,6 +111,7 @@ type node struct {
 	done   chan struct{}
 	result CheckResult
 	graphs []report.Graph
+	inputs []prerun.Subject
 }
 
 // wire builds the graph, in an order in which producers come first.
@@ -102,11 +120,14 @@ func wire(checks []Check) ([]*node, error) {
 	byID := make(map[string]bool)
 	producer := make(map[string]*node)
 	for i, c := range checks {
-		n := &node{check: c, meta: c.Meta(), done: make(chan struct{})}
-		if n.meta.ID == "" {
-			return nil, fmt.Errorf("%w: check %d has no id", ErrWiring, i)
+		if c == nil {
+			return nil, fmt.Errorf("%w: check %d is nil", ErrWiring, i)
 		}
-		if byID[n.meta.ID] {
+		n := &node{check: c, meta: c.Meta(), done: make(chan struct{})}
+		switch {
+		case n.meta.ID == "":
+			return nil, fmt.Errorf("%w: check %d has no id", ErrWiring, i)
+		case byID[n.meta.ID]:
 			return nil, fmt.Errorf("%w: two checks are called %q", ErrWiring, n.meta.ID)
 		}
 		byID[n.meta.ID] = true
@@ -132,12 +153,7 @@ func wire(checks []Check) ([]*node, error) {
 
 // order sorts topologically; among checks that are free to run, by id.
 func order(nodes []*node) ([]*node, error) {
-	slices.SortFunc(nodes, func(a, b *node) int {
-		if a.meta.ID < b.meta.ID {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(nodes, func(a, b *node) int { return cmp.Compare(a.meta.ID, b.meta.ID) })
 	const visiting, visited = 1, 2
 	state := make(map[*node]int)
 	var out []*node
@@ -188,6 +204,7 @@ func (r *run) execute(ctx context.Context) {
 	network := semaphore.NewWeighted(networkLimit)
 	var wg sync.WaitGroup
 	for _, n := range r.nodes {
+		n.result = r.failed(n, "it ended without a result")
 		wg.Go(func() {
 			defer close(n.done)
 			for _, p := range n.after {
@@ -219,13 +236,7 @@ func (r *run) step(ctx context.Context, n *node) CheckResult {
 			return r.fixed(n, Skipped, fmt.Sprintf("it needs %q, which was not established", fact))
 		}
 	}
-	timeout := n.meta.Timeout
-	if timeout == 0 {
-		timeout = r.gate.CheckTimeout
-	}
-	if timeout == 0 {
-		timeout = 10 * time.Minute
-	}
+	timeout := cmp.Or(n.meta.Timeout, r.gate.CheckTimeout, defaultTimeout)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	in := &Input{
@@ -236,12 +247,28 @@ func (r *run) step(ctx context.Context, n *node) CheckResult {
 	if in.Log == nil {
 		in.Log = slog.New(slog.DiscardHandler)
 	}
+	out := r.contained(ctx, n, in)
+	if ctx.Err() != nil {
+		out = r.failed(n, fmt.Sprintf("it did not end within %v", timeout))
+	}
+	if out.Outcome == Errored {
+		r.facts.withdraw(n.meta.Gives)
+	}
+	return out
+}
+
+// contained runs and judges a check; a panic in it, or in the source that it
+// returns, is its error.
+func (r *run) contained(ctx context.Context, n *node, in *Input) (out CheckResult) {
+	defer func() {
+		if p := recover(); p != nil {
+			out = r.failed(n, fmt.Sprintf("panic: %v", p))
+		}
+	}()
 	result, err := r.cached(ctx, n, in)
 	switch {
-	case ctx.Err() != nil:
-		return r.failed(n, fmt.Sprintf("it did not end within %v", timeout))
 	case err != nil:
-		return r.failed(n, redact.Text(err.Error()))
+		return r.failed(n, err.Error())
 	case result == nil:
 		return r.failed(n, "it gave no result")
 	}
@@ -252,19 +279,29 @@ func (r *run) step(ctx context.Context, n *node) CheckResult {
 func (r *run) cached(ctx context.Context, n *node, in *Input) (*Result, error) {
 	d, ok := n.check.(Digester)
 	if !ok || r.gate.Cache == nil || len(n.meta.Gives)+len(n.meta.Needs) > 0 {
-		return contained(ctx, n.check, in)
+		return n.check.Run(ctx, in)
 	}
 	content, err := d.CacheKey(ctx)
 	if err != nil {
 		return nil, err
 	}
-	key := cacheKey(n.meta, in, r.gate.Profile.failOn(), content)
+	if content == nil {
+		return n.check.Run(ctx, in)
+	}
+	key := cacheKey(n.meta, in, content)
 	if hit := lookup(ctx, r.gate.Cache, key); hit != nil {
 		return hit, nil
 	}
-	result, err := contained(ctx, n.check, in)
-	if err != nil || result == nil {
+	result, err := n.check.Run(ctx, in)
+	if err != nil || result == nil || result.Err != nil {
 		return result, err
+	}
+	again, err := d.CacheKey(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case !slices.Equal(content, again):
+		return nil, errChangedMeanwhile
 	}
 	if err := store(ctx, r.gate.Cache, key, result); err != nil {
 		in.Log.WarnContext(ctx, "result not cached", "check", n.meta.ID, "error", err)
@@ -272,41 +309,41 @@ func (r *run) cached(ctx context.Context, n *node, in *Input) (*Result, error) {
 	return result, nil
 }
 
-// contained turns a panic of a check into its error.
-func contained(ctx context.Context, c Check, in *Input) (result *Result, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			result, err = nil, fmt.Errorf("panic: %v", p)
-		}
-	}()
-	return c.Run(ctx, in)
-}
+var errChangedMeanwhile = errors.New("what it looks at changed while it looked")
 
 // judged is the outcome of a check that ran to its end.
 func (r *run) judged(n *node, result *Result) CheckResult {
 	out := r.fixed(n, result.Outcome, result.Reason)
-	out.Facts, out.Intervals, out.source = result.Facts, result.Intervals, result.Source
-	n.graphs = result.Graphs
+	facts, err := marshalFacts(result.Facts)
+	if err != nil {
+		return r.failed(n, err.Error())
+	}
+	out.Facts, out.Intervals = facts, result.Intervals
+	n.graphs, n.inputs = result.Graphs, result.Inputs
+	if result.Source != nil {
+		out.source = snapshot(result.Source)
+	}
 	if result.Err != nil {
-		failed := r.failed(n, redact.Text(result.Err.Error()))
-		failed.Facts = result.Facts
-		failed.source = joined(failed.source, result.Source)
+		failed := r.failed(n, result.Err.Error())
+		failed.Facts = out.Facts
+		failed.source = joined(failed.source, out.source)
 		return failed
 	}
-	if result.Source == nil {
-		if result.Outcome == Errored {
-			return r.failed(n, "it gave neither an outcome nor a source")
+	switch {
+	case result.Outcome == Waived || int(result.Outcome) >= len(outcomeNames):
+		return r.failed(n, fmt.Sprintf("%q is no outcome for a check to give", result.Outcome))
+	case out.source == nil && result.Outcome == Errored:
+		return r.failed(n, "it gave neither an outcome nor a source")
+	case out.source != nil:
+		for f := range out.source.Findings() {
+			if err := f.Check(); err != nil {
+				return r.failed(n, "it gave a finding that cannot be reported: "+err.Error())
+			}
 		}
-		return out
-	}
-	for f := range result.Source.Findings() {
-		if err := f.Check(); err != nil {
-			return r.failed(n, "it gave a finding that cannot be reported: "+err.Error())
+		derived := OutcomeOf(out.source, r.gate.Profile.failOn())
+		if result.Outcome == Errored || derived.rank() > result.Outcome.rank() {
+			out.Outcome = derived
 		}
-	}
-	derived := OutcomeOf(result.Source, r.gate.Profile.failOn())
-	if result.Outcome == Errored || result.Outcome == Pass && derived != Pass {
-		out.Outcome = derived // a check cannot pass over its own findings
 	}
 	for _, fact := range n.meta.Gives {
 		if out.Outcome == Pass && !r.facts.has(fact) {
@@ -316,6 +353,49 @@ func (r *run) judged(n *node, result *Result) CheckResult {
 	return out
 }
 
+// snapshot copies a source, so that what is judged is what is reported.
+func snapshot(src prerun.Source) prerun.Source {
+	var findings []prerun.Finding
+	gaps := slices.Collect(src.Gaps())
+	for f := range src.Findings() {
+		if len(findings) == maxFindings {
+			gaps = append(gaps, prerun.Gap{
+				Location: prerun.Location{Path: f.Path()},
+				Reason:   fmt.Sprintf("there are more than the %d findings that a gate keeps of one check", maxFindings),
+			})
+			break
+		}
+		findings = append(findings, f)
+	}
+	return prerun.NewSource(slices.Collect(src.Subjects()), findings, gaps)
+}
+
+// marshalFacts writes figures as JSON, so that a report has the same bytes
+// whether they were computed or come from a cache.
+func marshalFacts(facts map[string]any) (map[string]json.RawMessage, error) {
+	if facts == nil {
+		return nil, nil
+	}
+	out := make(map[string]json.RawMessage, len(facts))
+	for _, name := range sortedKeys(facts) {
+		text, err := marshal(facts[name])
+		if err != nil {
+			return nil, fmt.Errorf("its figure %q cannot be written: %w", name, err)
+		}
+		out[name] = text
+	}
+	return out, nil
+}
+
+// marshal writes JSON without the escapes meant for HTML.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+}
+
 func (r *run) fixed(n *node, o Outcome, reason string) CheckResult {
 	return CheckResult{
 		ID: n.meta.ID, Outcome: o, Reason: reason,
@@ -323,7 +403,9 @@ func (r *run) fixed(n *node, o Outcome, reason string) CheckResult {
 	}
 }
 
+// failed is an error of the check itself; reason may quote anything.
 func (r *run) failed(n *node, reason string) CheckResult {
+	reason = redact.Excerpt([]byte(reason), maxReason)
 	out := r.fixed(n, Errored, reason)
 	out.source = prerun.NewSource(
 		[]prerun.Subject{{Path: "."}},

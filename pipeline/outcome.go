@@ -49,6 +49,20 @@ func (o *Outcome) UnmarshalText(text []byte) error {
 	return fmt.Errorf("%q is not an outcome", text)
 }
 
+// rank orders outcomes by the precedence of the gate: fail, then what could
+// not be decided, then what lets through.
+func (o Outcome) rank() int {
+	switch o {
+	case Fail:
+		return 3
+	case Errored:
+		return 2
+	case Inconclusive, Skipped:
+		return 1
+	}
+	return 0
+}
+
 // Satisfied reports whether the outcome lets a gate through.
 func (o Outcome) Satisfied() bool {
 	return o == Pass || o == NotApplicable || o == Waived

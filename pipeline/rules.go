@@ -16,6 +16,11 @@ var (
 		Help: "The profile requires this check and the gate ran without it, because the configuration leaves it out or skips it. A gate that lets its own checks be left out decides nothing. Configure the check, or choose a profile that does not ask for it.",
 		Refs: aisbd("GATE-01"),
 	}
+	ruleChanged = prerun.Rule{
+		ID: "pipeline.gate.changed-meanwhile", Title: "model changed while the gate ran", Severity: prerun.Critical,
+		Help: "A check read a file of the model and saw other bytes than those whose signature was verified, so what it says is about another model. Give the gate a tree that nobody else can write to, and run it again.",
+		Refs: append(aisbd("SUP-01"), prerun.Reference{Catalogue: "CWE", Edition: "4.16", ID: "CWE-367"}),
+	}
 	ruleCheckErrored = prerun.Rule{
 		ID: "pipeline.check.error", Title: "check could not do its work", Severity: prerun.High,
 		Help: "The check stopped with an error, ran out of time, or panicked. What it would have found is unknown, so the gate says no. Read the reason, mend the cause, run the gate again.",
@@ -48,7 +53,7 @@ var (
 	}
 	ruleWaiverInvalid = prerun.Rule{
 		ID: "pipeline.waiver.invalid", Title: "waiver that does not count", Severity: prerun.Medium,
-		Help: "The waiver is signed but breaks the profile's rules: too few approvers, an approver who is the owner, a longer life than the tier allows, or a date in the future. It is not applied.",
+		Help: "The waiver is signed but breaks the profile's rules: too few approvers, an approver who is the owner, a longer life than the tier allows, a date in the future, or something left empty. It is not applied. Have it approved again as the profile asks, or take it out of the file.",
 		Refs: aisbd("GATE-01"),
 	}
 	ruleWaiverUntrusted = prerun.Rule{
@@ -83,7 +88,7 @@ func Rules() []prerun.Rule {
 	return []prerun.Rule{
 		ruleCheckErrored,
 		ruleEvidenceAbsent, ruleEvidenceStale, ruleEvidenceSubject, ruleEvidenceUntrusted,
-		ruleRequiredMissing,
+		ruleChanged, ruleRequiredMissing,
 		rulePromptChanged, rulePromptMissing, rulePromptUnlocked,
 		ruleWaiverExpired, ruleWaiverInvalid, ruleWaiverUntrusted, ruleWaiverUnused,
 	}

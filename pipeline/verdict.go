@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,60 +13,48 @@ import (
 	"github.com/prerun/prerun/internal/digestx"
 	"github.com/prerun/prerun/internal/dsse"
 	"github.com/prerun/prerun/internal/strictjson"
+	"github.com/prerun/prerun/provenance"
 )
 
-// Wire constants of the verdict.
+// Members that the verdict adds to the predicate of a SLSA verification
+// summary. What else a verdict holds is as [provenance.VSA] has it.
 const (
-	statementType = "https://in-toto.io/Statement/v1"
-	// VSAType is the predicate type of a SLSA verification summary, version 1.
-	VSAType = "https://slsa.dev/verification_summary/v1"
-	// ChecksExtension names the one member that the verdict adds to the
-	// standard predicate: an array of {id, outcome, items, controls}, by id.
-	ChecksExtension = "https://prerun.dev/verdict/checks/v1"
+	// ChecksExtension names an array with one object for each check, by id:
+	//
+	//	{"id": "scan.model", "outcome": "pass", "items": [], "controls": ["SUP-01"]}
+	//
+	// All members are required; outcomes are the names of [Outcome]. A summary
+	// that passed lists no outcome but pass, not-applicable and waived.
+	ChecksExtension = "prerun_checks"
+
+	// PoliciesExtension names an array of the files that decided besides the
+	// configuration, which the standard member policy names: public keys,
+	// provenance policies, suites with their cases, lock files. By path:
+	//
+	//	{"path": "suite.yaml", "digest": "sha256:..."}
+	PoliciesExtension = "prerun_policies"
 )
 
-// VerdictInfo is what a gate says about itself in its verdict.
+// VerdictInfo is what a gate says about itself in its verdict. All of it is
+// required.
 type VerdictInfo struct {
-	Verifier     string           // URI of the gate that decided; required
-	ResourceURI  string           // of the model, such as a package URL; required
-	PolicyURI    string           // of the configuration that was applied; required
-	PolicyDigest string           // digest of that configuration, algorithm:hex; required
-	Inputs       []prerun.Subject // attestations that were looked at, with digests
+	Verifier     string // URI of the gate that decided
+	ResourceURI  string // of the model, such as a package URL
+	PolicyURI    string // of the configuration that was applied
+	PolicyDigest string // digest of that configuration, algorithm:hex
 }
 
-// A CheckOutcome is one line of the verdict's extension.
+// A CheckOutcome is one line of [ChecksExtension].
 type CheckOutcome struct {
 	ID       string   `json:"id,required"`
 	Outcome  Outcome  `json:"outcome,required"`
-	Items    []string `json:"items"`
-	Controls []string `json:"controls"`
+	Items    []string `json:"items,required"`
+	Controls []string `json:"controls,required"`
 }
 
-type statement struct {
-	Type          string       `json:"_type,required"`
-	Subject       []descriptor `json:"subject,required"`
-	PredicateType string       `json:"predicateType,required"`
-	Predicate     summary      `json:"predicate,required"`
-}
-
-type descriptor struct {
-	Name   string            `json:"name,omitempty"`
-	URI    string            `json:"uri,omitempty"`
-	Digest map[string]string `json:"digest,omitempty"`
-}
-
-type summary struct {
-	Verifier struct {
-		ID string `json:"id,required"`
-	} `json:"verifier,required"`
-	TimeVerified       time.Time      `json:"timeVerified,required"`
-	ResourceURI        string         `json:"resourceUri,required"`
-	Policy             descriptor     `json:"policy,required"`
-	InputAttestations  []descriptor   `json:"inputAttestations,omitempty"`
-	VerificationResult string         `json:"verificationResult,required"`
-	VerifiedLevels     []string       `json:"verifiedLevels,required"`
-	SLSAVersion        string         `json:"slsaVersion,omitempty"`
-	Checks             []CheckOutcome `json:"https://prerun.dev/verdict/checks/v1,required"`
+type policyFile struct {
+	Path   string `json:"path,required"`
+	Digest string `json:"digest,required"`
 }
 
 // levelOf is the custom level that a passed gate of a tier stands for. It does
@@ -86,57 +75,62 @@ var (
 // Sign makes the signed verdict: a SLSA verification summary over every file of
 // the model and its root digest. The result is PASSED only for a pass. A
 // decision in which no model was established has no subject to speak of and
-// gives [ErrNoModel].
+// gives [ErrNoModel]; one about more than [provenance.MaxDescriptors] files
+// cannot be written. The same decision always gives the same payload.
 func (d *Decision) Sign(ctx context.Context, info VerdictInfo, signer prerun.Signer) ([]byte, error) {
-	payload, err := d.statement(info)
+	st, err := d.statement(info)
 	if err != nil {
 		return nil, err
 	}
-	return signer.Sign(ctx, dsse.InTotoType, payload)
+	return st.Sign(ctx, signer)
 }
 
-func (d *Decision) statement(info VerdictInfo) ([]byte, error) {
+func (d *Decision) statement(info VerdictInfo) (*provenance.Statement, error) {
 	if d.Model == nil {
 		return nil, ErrNoModel
 	}
 	if info.Verifier == "" || info.ResourceURI == "" || info.PolicyURI == "" {
 		return nil, fmt.Errorf("%w: verifier, resource and policy must be named", ErrVerdictInvalid)
 	}
-	st := statement{Type: statementType, PredicateType: VSAType}
-	subjects := append([]prerun.Subject{{Path: d.Model.Name, Digest: d.Model.Root}}, d.Model.Files...)
-	for _, s := range subjects {
-		desc, err := describe(s)
-		if err != nil {
-			return nil, err
-		}
-		st.Subject = append(st.Subject, desc)
-	}
-	policy, err := describe(prerun.Subject{Digest: info.PolicyDigest})
+	subjects, err := descriptors(append([]prerun.Subject{{Path: d.Model.Name, Digest: d.Model.Root}}, d.Model.Files...))
 	if err != nil {
 		return nil, err
 	}
-	policy.URI = info.PolicyURI
-	p := &st.Predicate
-	p.Verifier.ID = info.Verifier
-	p.TimeVerified = d.asOf
-	p.ResourceURI = info.ResourceURI
-	p.Policy = policy
-	p.VerificationResult, p.VerifiedLevels = "FAILED", []string{"FAILED"}
-	if d.Verdict == prerun.Pass {
-		p.VerificationResult, p.VerifiedLevels = "PASSED", []string{levelOf(d.Tier)}
+	inputs, err := descriptors(d.inputs)
+	if err != nil {
+		return nil, err
 	}
-	p.SLSAVersion = "1.2"
-	for _, s := range info.Inputs {
-		desc, err := describe(s)
-		if err != nil {
-			return nil, err
-		}
-		p.InputAttestations = append(p.InputAttestations, desc)
+	policy, err := descriptors([]prerun.Subject{{Digest: info.PolicyDigest}})
+	if err != nil {
+		return nil, err
 	}
+	policy[0].URI = info.PolicyURI
+	checks := []CheckOutcome{}
 	for _, c := range d.Checks {
-		p.Checks = append(p.Checks, CheckOutcome{c.ID, c.Outcome, notNil(c.Items), notNil(c.Controls)})
+		checks = append(checks, CheckOutcome{c.ID, c.Outcome, notNil(c.Items), notNil(c.Controls)})
 	}
-	return marshal(st)
+	policies := []policyFile{}
+	for _, s := range d.policies {
+		policies = append(policies, policyFile(s))
+	}
+	summary := provenance.VSA{
+		VerifierID:        info.Verifier,
+		TimeVerified:      d.asOf,
+		ResourceURI:       info.ResourceURI,
+		Policy:            policy[0],
+		InputAttestations: inputs,
+		VerifiedLevels:    []string{"FAILED"},
+		SLSAVersion:       "1.2",
+		Extensions:        map[string]any{ChecksExtension: checks, PoliciesExtension: policies},
+	}
+	if d.Verdict == prerun.Pass {
+		summary.Passed, summary.VerifiedLevels = true, []string{levelOf(d.Tier)}
+	}
+	st, err := summary.Statement(subjects...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrVerdictInvalid, err)
+	}
+	return st, nil
 }
 
 func notNil(s []string) []string {
@@ -146,12 +140,16 @@ func notNil(s []string) []string {
 	return s
 }
 
-func describe(s prerun.Subject) (descriptor, error) {
-	d, err := digestx.Parse(s.Digest)
-	if err != nil {
-		return descriptor{}, fmt.Errorf("%w: %w", ErrVerdictInvalid, err)
+func descriptors(subjects []prerun.Subject) ([]provenance.Descriptor, error) {
+	var out []provenance.Descriptor
+	for _, s := range subjects {
+		d, err := digestx.Parse(s.Digest)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %q: %w", ErrVerdictInvalid, s.Path, err)
+		}
+		out = append(out, provenance.Descriptor{Name: s.Path, Digest: provenance.DigestsOf(d)})
 	}
-	return descriptor{Name: s.Path, Digest: map[string]string{digestx.Algorithm(d): digestx.Hex(d)}}, nil
+	return out, nil
 }
 
 // VerdictPolicy is what the other side demands of a verdict. Subjects,
@@ -165,12 +163,13 @@ type VerdictPolicy struct {
 	Tier         Tier          // lowest tier that will do; NoTier means any
 	MaxAge       time.Duration // 0 means 30 days
 	Now          time.Time     // required
+	Policies     []string      // optional: digests of files that must have decided too, see PoliciesExtension
 
 	InsecureAnyPolicy   bool // accept whatever configuration was applied
 	InsecureAnyVerifier bool // accept whatever the trusted key calls itself
 }
 
-// A Verdict is a verified verdict.
+// A Verdict is what a verdict says, as signed.
 type Verdict struct {
 	Passed       bool
 	Verifier     string
@@ -178,13 +177,12 @@ type Verdict struct {
 	PolicyDigest string
 	Time         time.Time
 	Levels       []string
-	Subjects     []prerun.Subject
+	Subjects     []prerun.Subject // one for each digest
 	Checks       []CheckOutcome
+	Policies     []prerun.Subject // files that decided besides the configuration
+	Inputs       []prerun.Subject // signed documents that were looked at
 	Signer       string
 }
-
-// maxVerdictSubjects bounds how many subjects are looked through.
-const maxVerdictSubjects = 1 << 20
 
 // VerifyVerdict is what a deployer calls: it returns a nil error only when the
 // verdict is signed by the trusted key, well-formed, about every subject asked
@@ -195,11 +193,16 @@ func VerifyVerdict(ctx context.Context, bundle []byte, trust prerun.Verifier, p 
 	if err := p.check(); err != nil {
 		return nil, err
 	}
-	signed, err := trust.Verify(ctx, bundle)
-	if err != nil {
-		return nil, err
+	if trust == nil {
+		return nil, errors.New("no key to verify the verdict with")
 	}
-	if signed.PayloadType != dsse.InTotoType {
+	signed, err := trust.Verify(ctx, bundle)
+	switch {
+	case err != nil:
+		return nil, err
+	case signed == nil:
+		return nil, errNothingVerified
+	case signed.PayloadType != provenance.PayloadType:
 		return nil, fmt.Errorf("%w: payload type %q", ErrVerdictInvalid, signed.PayloadType)
 	}
 	v, err := parseVerdict(signed.Payload)
@@ -225,42 +228,84 @@ func (p VerdictPolicy) check() error {
 }
 
 func parseVerdict(payload []byte) (*Verdict, error) {
-	var st statement
-	// In-toto asks consumers to ignore what they do not know.
-	if _, err := strictjson.Unmarshal(payload, &st, strictjson.Options{AllowUnknown: true}); err != nil {
+	st, err := provenance.ParseStatement(payload)
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrVerdictInvalid, err)
 	}
-	p := st.Predicate
-	switch {
-	case st.Type != statementType:
-		return nil, fmt.Errorf("%w: statement type %q", ErrVerdictInvalid, st.Type)
-	case st.PredicateType != VSAType:
-		return nil, fmt.Errorf("%w: predicate type %q", ErrVerdictInvalid, st.PredicateType)
-	case len(st.Subject) == 0 || len(st.Subject) > maxVerdictSubjects:
-		return nil, fmt.Errorf("%w: %d subjects", ErrVerdictInvalid, len(st.Subject))
-	case p.VerificationResult != "PASSED" && p.VerificationResult != "FAILED":
-		return nil, fmt.Errorf("%w: result %q", ErrVerdictInvalid, p.VerificationResult)
+	summary, err := st.VSA()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrVerdictInvalid, err)
 	}
 	v := &Verdict{
-		Passed: p.VerificationResult == "PASSED", Verifier: p.Verifier.ID, ResourceURI: p.ResourceURI,
-		Time: p.TimeVerified, Levels: p.VerifiedLevels, Checks: p.Checks,
+		Passed: summary.Passed, Verifier: summary.VerifierID, ResourceURI: summary.ResourceURI,
+		Time: summary.TimeVerified, Levels: summary.VerifiedLevels,
+		Subjects: subjectsOf(st.Subjects), Inputs: subjectsOf(summary.InputAttestations),
 	}
-	if hex := p.Policy.Digest["sha256"]; hex != "" {
-		v.PolicyDigest = "sha256:" + hex
+	if v.Time.IsZero() {
+		return nil, fmt.Errorf("%w: it does not say when", ErrVerdictInvalid)
 	}
-	for _, s := range st.Subject {
-		// Digests under names that nobody can check are no match for anything.
-		if hex := s.Digest["sha256"]; hex != "" {
-			v.Subjects = append(v.Subjects, prerun.Subject{Path: s.Name, Digest: "sha256:" + hex})
+	for _, s := range subjectsOf([]provenance.Descriptor{summary.Policy}) {
+		if v.PolicyDigest == "" || strings.HasPrefix(s.Digest, "sha256:") {
+			v.PolicyDigest = s.Digest
 		}
+	}
+	if err := extension(summary, ChecksExtension, &v.Checks); err != nil {
+		return nil, err
+	}
+	var policies []policyFile
+	if err := extension(summary, PoliciesExtension, &policies); err != nil {
+		return nil, err
+	}
+	for _, p := range policies {
+		v.Policies = append(v.Policies, prerun.Subject(p))
 	}
 	return v, nil
 }
 
+// extension decodes a member that the verdict adds. In-toto asks readers to
+// ignore what they do not know, in it as elsewhere.
+func extension(v *provenance.VSA, name string, into any) error {
+	value, present := v.Extensions[name]
+	if !present {
+		return fmt.Errorf("%w: it has no member %q", ErrVerdictInvalid, name)
+	}
+	text, err := json.Marshal(value)
+	if err == nil {
+		_, err = strictjson.Unmarshal(text, into, strictjson.Options{AllowUnknown: true})
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %q: %w", ErrVerdictInvalid, name, err)
+	}
+	return nil
+}
+
+// subjectsOf lists each digest with its name. Digests of algorithms that
+// nobody here can check match nothing and are left out.
+func subjectsOf(list []provenance.Descriptor) []prerun.Subject {
+	var out []prerun.Subject
+	for _, d := range list {
+		for _, algorithm := range sortedKeys(d.Digest) {
+			if sum, err := digestx.Parse(algorithm + ":" + d.Digest[algorithm]); err == nil {
+				out = append(out, prerun.Subject{Path: d.Name, Digest: sum.String()})
+			}
+		}
+	}
+	return out
+}
+
+func covers(subjects []prerun.Subject, digest string) bool {
+	return slices.ContainsFunc(subjects, func(s prerun.Subject) bool { return s.Digest == digest })
+}
+
 func (p VerdictPolicy) judge(v *Verdict) error {
 	for _, want := range p.Subjects {
-		if !slices.ContainsFunc(v.Subjects, func(s prerun.Subject) bool { return s.Digest == want }) {
-			return fmt.Errorf("%w: it does not cover %s", ErrVerdictSubject, want)
+		if !covers(v.Subjects, want) {
+			return fmt.Errorf("%w: it does not cover %q", ErrVerdictSubject, want)
+		}
+	}
+	for _, want := range p.Policies {
+		if !covers(v.Policies, want) {
+			return fmt.Errorf("%w: %q is not among the files that decided", ErrVerdictPolicy, want)
 		}
 	}
 	maxAge := p.MaxAge
@@ -273,7 +318,7 @@ func (p VerdictPolicy) judge(v *Verdict) error {
 	case p.ResourceURI != "" && v.ResourceURI != p.ResourceURI:
 		return fmt.Errorf("%w: resource %q, want %q", ErrVerdictSubject, v.ResourceURI, p.ResourceURI)
 	case !p.InsecureAnyPolicy && v.PolicyDigest != p.PolicyDigest:
-		return fmt.Errorf("%w: %s, want %s", ErrVerdictPolicy, v.PolicyDigest, p.PolicyDigest)
+		return fmt.Errorf("%w: %q, want %q", ErrVerdictPolicy, v.PolicyDigest, p.PolicyDigest)
 	case v.Time.After(p.Now):
 		return fmt.Errorf("%w: decided %s", ErrVerdictStale, v.Time.UTC().Format(time.RFC3339))
 	case p.Now.Sub(v.Time) > maxAge:
@@ -283,6 +328,8 @@ func (p VerdictPolicy) judge(v *Verdict) error {
 		return fmt.Errorf("%w: %s", ErrVerdictFailed, strings.Join(v.unsatisfied(), ", "))
 	case v.tier() < max(p.Tier, LOW):
 		return fmt.Errorf("%w: levels %q, want at least %s", ErrVerdictPolicy, v.Levels, levelOf(max(p.Tier, LOW)))
+	case len(v.Checks) == 0:
+		return fmt.Errorf("%w: it passed on no check", ErrVerdictInvalid)
 	case len(v.unsatisfied()) > 0:
 		return fmt.Errorf("%w: it says passed, yet %s", ErrVerdictInvalid, strings.Join(v.unsatisfied(), ", "))
 	}

@@ -2,13 +2,14 @@ package pipeline
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/internal/digestx"
 	"github.com/prerun/prerun/internal/redact"
 )
 
@@ -21,6 +22,9 @@ const WaiversSchema = "prerun/waivers/v1"
 // A Waiver excuses findings for a time: somebody owns the risk, somebody else
 // approved it, and it ends. Both patterns follow [path.Match], so "*" does not
 // cross a "/".
+//
+// Reason and Owner stand in reports, where e-mail addresses and secrets are
+// masked: name a team or a person.
 type Waiver struct {
 	ID          string          `json:"id,required"`
 	Rule        string          `json:"rule,required"`         // pattern over rule ids, such as "weights.row.*"
@@ -36,9 +40,9 @@ type Waiver struct {
 }
 
 // covers reports whether the waiver speaks of this finding, expired or not. An
-// unrated finding is never covered.
+// unrated finding is never covered, nor is what the gate says of itself.
 func (w Waiver) covers(f prerun.Finding) bool {
-	if f.Severity == prerun.Unrated || f.Severity > w.MaxSeverity {
+	if f.Severity == prerun.Unrated || f.Severity > w.MaxSeverity || unwaivable(f.Rule.ID) {
 		return false
 	}
 	if ok, err := path.Match(w.Rule, f.Rule.ID); err != nil || !ok {
@@ -55,19 +59,37 @@ func (w Waiver) covers(f prerun.Finding) bool {
 	return w.Path != "" || w.Subject != ""
 }
 
+// unwaivable reports whether a rule is about checks that did not do their work,
+// or about waivers.
+func unwaivable(rule string) bool {
+	for _, area := range []string{"pipeline.gate.", "pipeline.check.", "pipeline.waiver."} {
+		if strings.HasPrefix(rule, area) {
+			return true
+		}
+	}
+	return false
+}
+
 func (w Waiver) expired(now time.Time) bool { return !now.Before(w.Expires) }
 
 // defect says why the waiver does not count under a profile, or "".
 func (w Waiver) defect(p Profile, now time.Time) string {
-	approvers := slices.Compact(slices.Sorted(slices.Values(w.Approvers)))
+	var approvers []string
+	for _, name := range w.Approvers {
+		approvers = append(approvers, person(name))
+	}
+	slices.Sort(approvers)
+	approvers = slices.Compact(approvers)
 	switch {
+	case person(w.Owner) == "" || strings.TrimSpace(w.Reason) == "" || slices.Contains(approvers, ""):
+		return "its reason, its owner or an approver is left empty"
 	case w.Path == "" && w.Subject == "":
 		return "it names neither a path nor a subject"
 	case w.MaxSeverity == prerun.Unrated:
 		return "it names no severity up to which it covers"
 	case !validPattern(w.Rule) || !validPattern(w.Path):
 		return "its pattern is malformed"
-	case slices.Contains(approvers, w.Owner):
+	case slices.Contains(approvers, person(w.Owner)):
 		return "its owner is among its approvers"
 	case len(approvers) < max(p.Approvers, 1):
 		return fmt.Sprintf("it has %d approvers, the profile asks for %d", len(approvers), max(p.Approvers, 1))
@@ -79,6 +101,9 @@ func (w Waiver) defect(p Profile, now time.Time) string {
 	return ""
 }
 
+// person folds the spellings of a name that mean the same person.
+func person(name string) string { return strings.ToLower(strings.Join(strings.Fields(name), " ")) }
+
 func validPattern(pattern string) bool {
 	_, err := path.Match(pattern, "")
 	return err == nil
@@ -87,6 +112,7 @@ func validPattern(pattern string) bool {
 // Waivers is a signed file of waivers after its signature was looked at.
 type Waivers struct {
 	file     string
+	digest   string
 	list     []Waiver
 	rejected string
 }
@@ -100,13 +126,33 @@ func OpenWaivers(ctx context.Context, name string, bundle []byte, trust prerun.V
 		Waivers []Waiver `json:"waivers,required"`
 	}
 	err := openSigned(ctx, bundle, trust, WaiversType, &wire)
-	if err == nil && wire.Schema != WaiversSchema {
-		err = fmt.Errorf("schema %q, want %q", wire.Schema, WaiversSchema)
+	if err == nil {
+		err = checkWaivers(wire.Schema, wire.Waivers)
 	}
 	if err != nil {
-		return &Waivers{file: name, rejected: redact.Text(err.Error())}
+		return &Waivers{file: name, rejected: redact.Excerpt([]byte(err.Error()), maxReason)}
 	}
-	return &Waivers{file: name, list: wire.Waivers}
+	return &Waivers{file: name, digest: digestx.Of(bundle).String(), list: wire.Waivers}
+}
+
+// maxWaivers bounds one file: each is compared with each finding.
+const maxWaivers = 1000
+
+func checkWaivers(schema string, list []Waiver) error {
+	switch {
+	case schema != WaiversSchema:
+		return fmt.Errorf("schema %q, want %q", schema, WaiversSchema)
+	case len(list) > maxWaivers:
+		return fmt.Errorf("%d waivers, the limit is %d", len(list), maxWaivers)
+	}
+	seen := make(map[string]bool)
+	for _, w := range list {
+		if seen[w.ID] {
+			return fmt.Errorf("two waivers are called %q", w.ID)
+		}
+		seen[w.ID] = true
+	}
+	return nil
 }
 
 // SignWaivers signs a file of waivers.
@@ -117,9 +163,6 @@ func SignWaivers(ctx context.Context, list []Waiver, signer prerun.Signer) ([]by
 	}
 	return signer.Sign(ctx, WaiversType, payload)
 }
-
-// marshal writes JSON with members in a fixed order and no HTML escapes.
-func marshal(v any) ([]byte, error) { return json.Marshal(v) }
 
 // AppliedWaiver is a waiver that excused a finding.
 type AppliedWaiver struct {
@@ -155,22 +198,11 @@ func newWaiverBook(files []*Waivers, p Profile, now time.Time) *waiverBook {
 	return b
 }
 
-// excuse reports whether a waiver covers a finding. An expired or defective one
-// that would have covered it is reported, once.
+// excuse reports whether a waiver covers a finding, and remembers which would.
 func (b *waiverBook) excuse(f prerun.Finding) bool {
 	for i := range b.entries {
-		e := &b.entries[i]
-		if !e.covers(f) {
-			continue
-		}
-		first := !e.used
-		e.used = true
-		switch {
-		case first && e.defect != "":
-			b.report(ruleWaiverInvalid, e.File, e.ID, fmt.Sprintf("waiver %q is not applied: %s", e.ID, e.defect))
-		case first && e.expired(b.now):
-			b.report(ruleWaiverExpired, e.File, e.ID, fmt.Sprintf("waiver %q, owned by %q, expired on %s",
-				e.ID, e.Owner, e.Expires.UTC().Format(time.DateOnly)))
+		if b.entries[i].covers(f) {
+			b.entries[i].used = true
 		}
 	}
 	return b.covering(f) != nil
@@ -186,11 +218,20 @@ func (b *waiverBook) covering(f prerun.Finding) *AppliedWaiver {
 	return nil
 }
 
-// settle reports what covered nothing. It is called once, after all findings.
+// settle reports every waiver that did not do its work: a defective one whether
+// or not it would have covered anything, an expired one if it would have. It is
+// called once, after all findings.
 func (b *waiverBook) settle() []prerun.Finding {
 	for _, e := range b.entries {
-		if !e.used {
-			b.report(ruleWaiverUnused, e.File, e.ID, fmt.Sprintf("waiver %q matches no finding", e.ID))
+		id := redact.Text(e.ID)
+		switch {
+		case e.defect != "":
+			b.report(ruleWaiverInvalid, e.File, id, fmt.Sprintf("waiver %q is not applied: %s", id, e.defect))
+		case !e.used:
+			b.report(ruleWaiverUnused, e.File, id, fmt.Sprintf("waiver %q matches no finding", id))
+		case e.expired(b.now):
+			b.report(ruleWaiverExpired, e.File, id, fmt.Sprintf("waiver %q, owned by %q, expired on %s",
+				id, redact.Text(e.Owner), e.Expires.UTC().Format(time.DateOnly)))
 		}
 	}
 	return b.findings
