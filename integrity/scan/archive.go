@@ -62,6 +62,9 @@ type names struct {
 
 // report adds a finding about a member whose header is at off.
 func (n *names) report(rule prerun.Rule, sev prerun.Severity, name string, off int64, format string, args ...any) {
+	if n.out.full(rule, sev) {
+		return
+	}
 	shown := excerpt(name, 120)
 	n.out.Finding(prerun.Finding{
 		Rule:       rule,
@@ -105,7 +108,9 @@ func (n *names) link(name, target string, off int64, hard bool) {
 	if absolute(slashed) || climbs(path.Join(base, slashed)) || strings.HasPrefix(slashed, "../") && base == "." {
 		sev, where = prerun.High, "leads out of the archive to"
 	}
-	n.report(ruleArchiveLink, sev, name, off, "it is a link and %s %q", where, excerpt(target, 120))
+	if !n.out.full(ruleArchiveLink, sev) {
+		n.report(ruleArchiveLink, sev, name, off, "it is a link and %s %q", where, excerpt(target, 120))
+	}
 }
 
 // special looks at the type of a member and reports whether it has content.

@@ -47,7 +47,7 @@ var (
 
 func (configFormat) Info() Info {
 	return Info{
-		ID: "json", Within: []string{"text"},
+		ID: "json", Within: []string{"text", "keras-config"},
 		Rules: []prerun.Rule{ruleAutoMap, ruleRemoteCode, ruleTrustRemote, ruleCustomPipeline, ruleHydraTarget, ruleTemplateAttack, ruleTemplateReach},
 	}
 }

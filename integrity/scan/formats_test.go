@@ -2,12 +2,15 @@ package scan_test
 
 import (
 	"bytes"
+	"compress/zlib"
 	"encoding/json"
+	"io"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/prerun/prerun/integrity/scan"
 	"github.com/prerun/prerun/integrity/scan/internal/build"
@@ -172,6 +175,12 @@ func TestFormats(t *testing.T) {
 		{"elf_beside_storages", "m.pt", zipOf(build.Member{Name: "a/data.pkl", Data: pkl}, build.Member{Name: "a/lib", Data: build.ELF()}), scan.Suspicious, scan.Complete, []string{"scan.file.executable"}},
 
 		// Compressed streams.
+		{"zlib", "a.z", compressed(func(w io.Writer) io.WriteCloser { return zlib.NewWriter(w) }, pkl), scan.Clean, scan.Complete, nil},
+		{"zlib_attack", "a.joblib", compressed(func(w io.Writer) io.WriteCloser { return zlib.NewWriter(w) }, build.Attack()), scan.Malicious, scan.Complete, []string{"scan.pickle.call-on-load"}},
+		{"zlib_trailing", "a.z", append(compressed(func(w io.Writer) io.WriteCloser { return zlib.NewWriter(w) }, text), 1, 2), scan.Clean, scan.Complete, []string{"scan.compressed.trailing-data"}},
+		{"zstd_attack", "a.zst", compressed(newZstdWriter, build.Attack()), scan.Malicious, scan.Complete, []string{"scan.pickle.call-on-load"}},
+		{"zstd_cut", "a.zst", compressed(newZstdWriter, bytes.Repeat([]byte("abcdefgh"), 90_000))[:60], scan.Unknown, scan.Failed, nil},
+		{"bzip2", "a.bz2", bzip2Hello, scan.Clean, scan.Complete, nil},
 		{"gzip_trailing", "a.gz", append(build.Gzip(text), 0, 0, 0), scan.Clean, scan.Complete, []string{"scan.compressed.trailing-data"}},
 		{"gzip_cut", "a.gz", build.Gzip(bytes.Repeat(text, 1000))[:40], scan.Unknown, scan.Failed, nil},
 
@@ -186,6 +195,22 @@ func TestFormats(t *testing.T) {
 		{"gguf_overflow", "m.gguf", gguf(nil, 0, 1<<62), scan.Malicious, scan.Complete, []string{"scan.gguf.layout"}},
 		{"gguf_cut", "m.gguf", gguf(nil, 0, 0)[:70], scan.Unknown, scan.Failed, nil},
 		{"gguf_counts", "m.gguf", append([]byte("GGUF\x03\x00\x00\x00"), bytes.Repeat([]byte{0x7f}, 16)...), scan.Unknown, scan.Failed, nil},
+
+		// Keras.
+		{"keras", "config.json", []byte(`{"module": "keras", "class_name": "Sequential", "config": {"layers": [{"module": "keras.layers", "class_name": "Dense", "config": {"activation": "relu"}, "registered_name": null}]}}`), scan.Clean, scan.Complete, nil},
+		{"keras_lambda", "config.json", []byte(`{"module": "keras", "class_name": "Sequential", "config": {"layers": [{"module": "keras.layers", "class_name": "Lambda", "config": {"function": {"class_name": "__lambda__", "config": {"code": "4wEAAAA="}}}}]}}`), scan.Malicious, scan.Complete, []string{"scan.keras.lambda"}},
+		{"keras_lambda_old", "model.json", []byte(`{"class_name": "Model", "config": {"layers": [{"class_name": "Lambda", "config": {"function": ["4wEAAAA=", null, null]}}]}}`), scan.Malicious, scan.Complete, []string{"scan.keras.lambda"}},
+		{"keras_foreign", "config.json", []byte(`{"class_name": "X", "config": {"layers": [{"module": "my.package", "class_name": "Layer", "config": {}}]}}`), scan.Suspicious, scan.Complete, []string{"scan.keras.foreign-module"}},
+		{"keras_system", "config.json", []byte(`{"class_name": "X", "config": {"activation": {"module": "os", "class_name": "function", "config": "system", "registered_name": "function"}}}`), scan.Malicious, scan.Complete, []string{"scan.keras.foreign-module"}},
+		{"keras_get_file", "config.json", []byte(`{"class_name": "X", "config": {"f": {"module": "keras.utils", "class_name": "function", "config": "get_file"}}}`), scan.Malicious, scan.Complete, []string{"scan.keras.gadget"}},
+
+		// TensorFlow.
+		{"tf", "saved_model.pb", savedModel("MatMul", "SaveV2", "RestoreV2", "Assert"), scan.Clean, scan.Complete, nil},
+		{"tf_read", "saved_model.pb", savedModel("ReadFile"), scan.Malicious, scan.Complete, []string{"scan.tensorflow.file-operator"}},
+		{"tf_python", "saved_model.pb", savedModel("EagerPyFunc"), scan.Malicious, scan.Complete, []string{"scan.tensorflow.python-operator"}},
+		{"tf_any_name", "x", savedModel("WriteFile"), scan.Malicious, scan.Complete, []string{"scan.tensorflow.file-operator"}},
+		{"tf_frozen", "frozen.pb", frozenGraph("PyFunc"), scan.Malicious, scan.Complete, []string{"scan.tensorflow.python-operator"}},
+		{"tf_cut", "saved_model.pb", savedModel("MatMul")[:30], scan.Unknown, scan.Inconclusive, nil},
 
 		// Templates.
 		{"template", "chat_template.jinja", []byte(ordinaryTemplate), scan.Clean, scan.Complete, nil},
@@ -233,6 +258,45 @@ func TestFormats(t *testing.T) {
 			}
 		})
 	}
+}
+
+func frozenGraph(ops ...string) build.Proto {
+	var g build.Proto
+	for _, op := range ops {
+		g = g.Bytes(1, build.Proto(nil).Text(1, "node").Text(2, op).Bytes(5, build.Proto(nil).Text(1, "T").Bytes(2, build.Proto(nil).Int(6, 1))))
+	}
+	return g
+}
+
+// savedModel hides the operators in a function of the graph's library.
+func savedModel(ops ...string) []byte {
+	f := build.Proto(nil).Bytes(1, build.Proto(nil).Text(1, "f"))
+	for _, op := range ops {
+		f = f.Bytes(3, build.Proto(nil).Text(1, "node").Text(2, op))
+	}
+	graph := frozenGraph("PartitionedCall").Bytes(2, build.Proto(nil).Bytes(1, f))
+	meta := build.Proto(nil).Bytes(1, build.Proto(nil).Text(4, "serve").Text(5, "2.16.1")).Bytes(2, graph)
+	return build.Proto(nil).Int(1, 1).Bytes(2, meta)
+}
+
+// bzip2Hello is "hello\n" as the bzip2 program writes it; the standard library
+// only reads the format.
+var bzip2Hello = []byte("\x42\x5a\x68\x39\x31\x41\x59\x26\x53\x59\xc1\xc0\x80\xe2\x00\x00\x01\x41\x00\x00\x10\x02\x44\xa0\x00\x30\xcd\x00\xc3\x46\x29\x97\x17\x72\x45\x38\x50\x90\xc1\xc0\x80\xe2")
+
+func compressed(open func(io.Writer) io.WriteCloser, data []byte) []byte {
+	var out bytes.Buffer
+	w := open(&out)
+	w.Write(data)
+	w.Close()
+	return out.Bytes()
+}
+
+func newZstdWriter(w io.Writer) io.WriteCloser {
+	z, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		panic(err)
+	}
+	return z
 }
 
 // ordinaryTemplate uses what chat templates use.

@@ -56,6 +56,10 @@ func seeds() [][]byte {
 		build.NPY("|O", "(1,)", build.Attack()),
 		build.ONNX([]build.Proto{build.Node("F", "own")}, []build.Proto{build.ExternalTensor("w", []uint64{4}, "location", "x", "offset", "1")}),
 		[]byte(`{"auto_map": {"A": ["x--y.Z", null]}, "chat_template": [{"name": "a", "template": "b"}], "_target_": "os.system"}`),
+		build.GGUF([]string{"tokenizer.chat_template", ordinaryTemplate}, []build.GGUFTensor{{Name: "a", Dims: []uint64{4}}}, floats),
+		savedModel("MatMul", "ReadFile"), frozenGraph("PyFunc"),
+		[]byte(ordinaryTemplate), []byte(`{{ x["\x5f_class__"] ~ '__' }}{# c #}{%- include "y" -%}`),
+		[]byte(`{"class_name": "X", "config": {"layers": [{"class_name": "Lambda", "config": {"function": ["4wEAAAA="]}}]}}`),
 		[]byte("# text\n"), build.ELF(), build.PE(),
 	}
 }
@@ -77,6 +81,15 @@ func FuzzTar(f *testing.F) { fuzzFormat(f, "tar", "a.tar") }
 // FuzzONNX starts at the fields of models.
 func FuzzONNX(f *testing.F) { fuzzFormat(f, "onnx", "a.onnx") }
 
+// FuzzGGUF starts at the keys and tensors of GGUF files.
+func FuzzGGUF(f *testing.F) { fuzzFormat(f, "gguf", "a.gguf") }
+
+// FuzzTensorFlow starts at graphs.
+func FuzzTensorFlow(f *testing.F) { fuzzFormat(f, "tensorflow", "a.pb") }
+
+// FuzzTemplate starts at Jinja.
+func FuzzTemplate(f *testing.F) { fuzzFormat(f, "jinja", "chat_template.jinja") }
+
 // FuzzConfig starts at JSON, under each name that means something.
 func FuzzConfig(f *testing.F) {
 	for _, s := range seeds() {
@@ -86,7 +99,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add([]byte(`{"_class_name": ["a", "b"], "unet": ["diffusers", "U"]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, name := range []string{"config.json", "tokenizer_config.json", "modules.json", "model_index.json"} {
-			check(t, name, data, only("json"))
+			check(t, name, data, append(only("json"), only("keras-config")...))
 		}
 	})
 }

@@ -307,7 +307,7 @@ func (s *onnxScan) node(f wire.Field, function string, depth int) error {
 	if function != "" && len(s.calls[function]) < 10_000 {
 		s.calls[function] = append(s.calls[function], domain+":"+op)
 	}
-	if op == "PyOp" || op == "PythonOp" || op == "PythonOpGrad" || op == "PyFunc" {
+	if (op == "PyOp" || op == "PythonOp" || op == "PythonOpGrad" || op == "PyFunc") && !s.out.full(ruleOnnxPython, 0) {
 		shown := excerpt(domain+":"+op, 120)
 		s.finding(ruleOnnxPython, f, shown, "operator %q hands control to Python", shown)
 	}

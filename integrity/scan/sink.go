@@ -63,6 +63,16 @@ func (s *Sink) Finding(f prerun.Finding) {
 	s.res.Findings = append(s.res.Findings, f)
 }
 
+// full counts a finding of that rule and severity for the verdict when there is
+// no room to record it, so that nobody words what nobody will read.
+func (s *Sink) full(rule prerun.Rule, sev prerun.Severity) bool {
+	if s.a.run.kept < s.a.run.lim.Findings {
+		return false
+	}
+	s.Finding(prerun.Finding{Rule: rule, Severity: sev})
+	return true
+}
+
 // Gap records that length bytes from off could not be checked; both are zero
 // for the artefact as a whole. The artefact becomes inconclusive.
 func (s *Sink) Gap(reason string, off, length int64) {

@@ -145,6 +145,9 @@ type zipScan struct {
 }
 
 func (z *zipScan) problem(p zipdir.Problem) {
+	if z.out.full(zipRules[p.Kind], 0) {
+		return
+	}
 	f := prerun.Finding{
 		Rule:       zipRules[p.Kind],
 		Confidence: prerun.ConfidenceHigh,

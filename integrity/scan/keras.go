@@ -1,0 +1,184 @@
+package scan
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"strings"
+
+	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/internal/strictjson"
+)
+
+// kerasFormat reads the configuration of Keras models: config.json of the
+// Keras 3 archive, and architectures saved as JSON. It names classes and
+// functions that are looked up and called while the model is put together.
+// Facts: "framework".
+type kerasFormat struct{}
+
+var (
+	ruleKerasLambda = prerun.Rule{
+		ID: "scan.keras.lambda", Title: "layer that holds code", Severity: prerun.High,
+		Help: "The model has a Lambda layer: Python byte code or a function looked up by name, which runs when the model is loaded or called. Keras 3 refuses it in safe mode, older versions and other loaders run it. Replace the layer by one of Keras' own.",
+		Refs: []prerun.Reference{refDeserialize, refUnsafeModel, cve("2024-3660"), cve("2025-9905")},
+	}
+	ruleKerasModule = prerun.Rule{
+		ID: "scan.keras.foreign-module", Title: "object from a module outside Keras", Severity: prerun.Medium,
+		Help: "The configuration names a Python module that is not part of Keras, which is imported while the model is loaded. The finding is high when the module can run commands, files or other code; Keras before 3.9 runs it even in safe mode.",
+		Refs: []prerun.Reference{refDeserialize, refForeignCode, cve("2025-1550")},
+	}
+	ruleKerasGadget = prerun.Rule{
+		ID: "scan.keras.gadget", Title: "Keras function that reaches out", Severity: prerun.High,
+		Help: "The configuration names a function or class of Keras itself that downloads, loads other models or switches safe mode off. No saved model needs one. Do not load the file.",
+		Refs: []prerun.Reference{refDeserialize, cve("2025-8747"), cve("2025-9906"), cve("2025-49655"), cve("2026-1462")},
+	}
+)
+
+func (kerasFormat) Info() Info {
+	return Info{
+		ID: "keras-config", Within: []string{"text", "json"},
+		Rules: []prerun.Rule{ruleKerasLambda, ruleKerasModule, ruleKerasGadget},
+	}
+}
+
+func (kerasFormat) Match(p Probe) Match {
+	if (configFormat{}).Match(p) == Maybe && strings.Contains(string(p.Head), `"class_name"`) {
+		return Maybe
+	}
+	return No
+}
+
+func (kerasFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
+	if a.Size > maxConfig {
+		out.Gap(fmt.Sprintf("configuration of %d bytes; %d are read", a.Size, maxConfig), 0, 0)
+		return nil
+	}
+	data, err := a.Bytes(0, a.Size)
+	if err != nil {
+		return err
+	}
+	root, err := strictjson.Parse(data, strictjson.Limits{Bytes: maxConfig, Nodes: 1 << 18})
+	if err != nil {
+		// A loader's parser may be more lenient; the shape decides whose file it is.
+		if a.Base() == "config.json" {
+			return err
+		}
+		return fmt.Errorf("keras: %w: %w", err, ErrNotFormat)
+	}
+	if root.Get("class_name") == nil || root.Get("config") == nil {
+		return fmt.Errorf("keras: %w", ErrNotFormat)
+	}
+	out.Fact("framework", "keras")
+	k := kerasScan{out}
+	k.walk(root, "", 0)
+	return nil
+}
+
+type kerasScan struct{ out *Sink }
+
+// kerasGadgets are names within Keras that do more than compute.
+var kerasGadgets = []string{
+	"get_file", "load_model", "load_weights", "enable_unsafe_deserialization", "TorchModuleWrapper", "TFSMLayer",
+	"deserialize_keras_object", "extract_archive", "model_from_json", "FlaxLayer", "JaxLayer",
+}
+
+func (k *kerasScan) finding(rule prerun.Rule, sev prerun.Severity, v *strictjson.Value, at, name, format string, args ...any) {
+	k.out.Finding(prerun.Finding{
+		Rule:       rule,
+		Severity:   sev,
+		Confidence: prerun.ConfidenceHigh,
+		Locations:  []prerun.Location{{Line: v.Line, Column: v.Column, Fragment: at}},
+		Message:    fmt.Sprintf(format, args...),
+		Key:        name,
+	})
+}
+
+func (k *kerasScan) walk(v *strictjson.Value, at string, depth int) {
+	if depth > 64 {
+		return // the parser's own limit on depth is lower
+	}
+	if v.Kind == strictjson.Object {
+		k.object(v, at)
+	}
+	for i := range v.Items {
+		k.walk(&v.Items[i], fmt.Sprintf("%s/%d", at, i), depth+1)
+	}
+	for i := range v.Members {
+		k.walk(&v.Members[i].Value, at+"/"+pointerEscaper.Replace(v.Members[i].Name), depth+1)
+	}
+}
+
+// object looks at one serialised object.
+func (k *kerasScan) object(v *strictjson.Value, at string) {
+	class, module := textOf(v.Get("class_name")), textOf(v.Get("module"))
+	registered := textOf(v.Get("registered_name"))
+	shown := excerpt(strings.TrimPrefix(module+"."+class, "."), 120)
+	if class == "" {
+		return
+	}
+	switch class {
+	case "__lambda__", "Lambda":
+		k.lambda(v, at, class)
+		return
+	case "function", "builtin_function_or_method", "type":
+		// The name of what is looked up stands in config.
+		class = textOf(v.Get("config"))
+		shown = excerpt(strings.TrimPrefix(module+"."+class, "."), 120)
+	}
+	for _, g := range kerasGadgets {
+		if class == g || registered == g || strings.HasSuffix(registered, ">"+g) {
+			k.finding(ruleKerasGadget, 0, v, at, shown, "%q is looked up in Keras", shown)
+			return
+		}
+	}
+	if module == "" || kerasModule(module) {
+		return
+	}
+	sev := prerun.Medium
+	for _, d := range dangerousTargets {
+		if strings.HasPrefix(module+"."+class+".", d) {
+			sev = prerun.High
+		}
+	}
+	k.finding(ruleKerasModule, sev, v, at, shown, "%q is imported", shown)
+}
+
+// kerasModule reports modules whose objects a saved model normally names.
+func kerasModule(m string) bool {
+	switch m {
+	case "keras", "builtins", "keras_core", "keras_nlp", "keras_hub", "keras_cv", "tensorflow.keras":
+		return true
+	}
+	for _, p := range []string{"keras.", "keras_core.", "keras_nlp.", "keras_hub.", "keras_cv.", "tensorflow.keras.", "tf_keras."} {
+		if strings.HasPrefix(m, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// lambda reports a layer with code. Byte code is a marshalled object in
+// base64; only that it is there matters.
+func (k *kerasScan) lambda(v *strictjson.Value, at, class string) {
+	what := "a function by name"
+	code := textOf(v.Get("config").Get("code"))
+	if f := v.Get("config").Get("function"); f != nil {
+		if f.Kind == strictjson.Array && len(f.Items) > 0 {
+			code = textOf(&f.Items[0])
+		}
+		if f.Get("class_name") != nil {
+			return // the nested object is looked at by itself
+		}
+	}
+	if raw, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(code, "\n", "")); err == nil && len(raw) > 0 {
+		what = fmt.Sprintf("%d bytes of code", len(raw))
+	}
+	k.finding(ruleKerasLambda, 0, v, at, class, "a %s layer holds %s", class, what)
+}
+
+func textOf(v *strictjson.Value) string {
+	if v == nil || v.Kind != strictjson.String {
+		return ""
+	}
+	return v.Text
+}
