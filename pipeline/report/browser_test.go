@@ -135,8 +135,11 @@ const frame = document.querySelector("iframe");
 frame.onload = () => {
 	const doc = frame.contentDocument, view = frame.contentWindow;
 	doc.querySelectorAll("details").forEach((d) => { d.open = true; });
-	const result = {Width: doc.documentElement.scrollWidth, Contrast: 99, Text: ""};
+	const result = {Width: doc.documentElement.scrollWidth, Contrast: 99, Text: "", Widest: ""};
+	let right = 0;
 	for (const e of doc.body.querySelectorAll("*")) {
+		const edge = e.getBoundingClientRect().right;
+		if (edge > right && !e.closest(".scroll")) { right = edge; result.Widest = e.outerHTML.slice(0, 80); }
 		const own = [...e.childNodes].filter((n) => n.nodeType === 3).map((n) => n.data.trim()).join("");
 		if (own === "" || e.closest("title")) continue;
 		const svg = e instanceof view.SVGElement;
@@ -169,6 +172,7 @@ func TestBrowserLayout(t *testing.T) {
 		Width    int
 		Contrast float64
 		Text     string
+		Widest   string
 	}
 	look := func(path string, width int, dark bool) (r result) {
 		dom, _, _ := b.show(t, fmt.Sprintf("/measure%s-%d", path, width), dark)
@@ -185,7 +189,7 @@ func TestBrowserLayout(t *testing.T) {
 		for i, width := range widths {
 			r := look(path, width, i == 0)
 			if r.Width > width {
-				t.Errorf("%s is %d pixels wide in a window of %d", path, r.Width, width)
+				t.Errorf("%s is %d pixels wide in a window of %d because of %s", path, r.Width, width, r.Widest)
 			}
 			if r.Contrast < 4.5 { // WCAG 2.2, 1.4.3
 				t.Errorf("%s at %d: %q has a contrast of %.2f", path, width, r.Text, r.Contrast)
