@@ -71,6 +71,7 @@ const (
 	maxRowTokens = 2048    // words of a row that are compared
 	minCount     = 3       // rows below which nothing is tested
 	minWordRows  = 3       // rows that make a word a feature
+	maxWeight    = 2 << 16 // what one word may say for or against a label, in units of 2^-16 bits
 	maxError     = 0.35    // share of contradicted rows above which labels are not predictable
 	sameSource   = 5       // rows sharing one in this many word pairs are of one source
 	maxMasked    = 16      // words of a sequence and its continuation that are left out

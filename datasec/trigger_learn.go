@@ -228,31 +228,32 @@ func (s *learnState) model() *model {
 // contradicted reports whether some other label scores higher than the row's
 // own, which is one of the model's, when the row itself is not counted.
 //
-// The score of label y is the log of its rows plus, for each word that at
-// least two other rows hold, the log of (c+1)/(n+2), c of y's n rows holding
-// it; and of one minus that for every such word that the row lacks. For words
-// that it lacks the row is counted, which moves a score by about the row's
-// length over n, alike for all labels.
+// Two labels are compared by the log of their rows, and by each word that at
+// least two other rows hold: by (c+1)/(n+2), c of a label's n rows holding it,
+// where the row holds it too, and by one minus that where it does not. What a
+// present word may add is clamped to maxWeight. A trigger teaches its label to
+// the classifier as well, and many rows with a trigger of many words would
+// talk it into their label; clamped, they need as many words as the rest of
+// the row. For words that the row lacks it is not taken out of the counts,
+// which moves a score by about its length over n, alike for all labels.
 func (m *model) contradicted(slots []uint32, own int) bool {
-	var scores [maxLabels]int64
-	for y, n := range m.rows {
-		self := uint32(0)
+	n := m.rows[own] - 1 // without the row itself
+	start := m.logs.of(n+1) + m.absent[own]
+	for y, rows := range m.rows {
 		if y == own {
-			self = 1
+			continue
 		}
-		s := m.logs.of(n-self+1) + m.absent[y]
-		present := m.logs.of(n - self + 2)
+		score := start - m.logs.of(rows+1) - m.absent[y]
 		for _, slot := range slots {
 			if m.common.at(slot) < minWordRows {
 				continue
 			}
-			c := m.words[y].at(slot)
-			s += m.logs.of(c-self+1) - present - m.logs.of(n-c+1) + m.logs.of(n+2)
+			a, b := m.words[own].at(slot), m.words[y].at(slot)
+			score -= m.logs.of(m.rows[own]-a+1) - m.logs.of(m.rows[own]+2) - m.logs.of(rows-b+1) + m.logs.of(rows+2)
+			weight := m.logs.of(a) - m.logs.of(n+2) - m.logs.of(b+1) + m.logs.of(rows+2) // a-1+1: without the row
+			score += max(-maxWeight, min(maxWeight, weight))
 		}
-		scores[y] = s
-	}
-	for y := range m.rows {
-		if scores[y] > scores[own] {
+		if score < 0 {
 			return true
 		}
 	}
