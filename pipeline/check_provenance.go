@@ -14,7 +14,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/prerun/prerun"
-	"github.com/prerun/prerun/internal/limits"
 	"github.com/prerun/prerun/pipeline/report"
 	"github.com/prerun/prerun/provenance"
 )
@@ -107,16 +106,18 @@ func (c VerifyProvenance) accepted(tree fs.FS, rep *provenance.Report) ([]prerun
 			if i := strings.LastIndexByte(place, ':'); i >= 0 && strings.HasSuffix(place[:i], ".jsonl") {
 				name = place[:i]
 			}
-			sum, err := fileDigest(tree, name)
+			raw, err := prerun.SplitPath(name)
 			if err != nil {
 				return nil, err
 			}
-			byName[name] = sum
+			if byName[name], err = fileDigest(tree, raw[0]); err != nil {
+				return nil, err
+			}
 		}
 	}
 	var out []prerun.Subject
 	for _, name := range sortedKeys(byName) {
-		out = append(out, prerun.Subject{Path: prerun.EscapePath(path.Join(c.Evidence, name)), Digest: byName[name]})
+		out = append(out, prerun.Subject{Path: path.Join(prerun.EscapePath(c.Evidence), name), Digest: byName[name]})
 	}
 	return out, nil
 }
@@ -181,19 +182,6 @@ func dropMaterials(p provenance.Policy, keep []string) (provenance.Policy, error
 		if !known[name] {
 			return p, fmt.Errorf("%w: material %q", ErrRequirement, name)
 		}
-	}
-	return p, nil
-}
-
-// readPolicy reads a provenance policy of the gate.
-func readPolicy(fsys fs.FS, name string) (provenance.Policy, error) {
-	data, err := limits.ReadFile(fsys, name, limits.MaxConfig)
-	if err != nil {
-		return provenance.Policy{}, err
-	}
-	p, err := provenance.ParsePolicy(data)
-	if err != nil {
-		return p, fmt.Errorf("%q: %w", name, err)
 	}
 	return p, nil
 }

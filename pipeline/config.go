@@ -1,8 +1,8 @@
 package pipeline
 
 import (
-	"bytes"
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -37,12 +37,13 @@ var ErrConfig = errors.New("gate configuration")
 //	resource_uri: pkg:generic/mailtriage@1.0.0
 //	verifier: https://example.com/gate
 //	as_of: 2026-11-01T00:00:00Z       # optional; the caller's clock otherwise
-//	fail_on: medium                   # optional
+//	fail_on: low                      # optional; may only ask for more than the profile
 //	seed: 1                           # optional
 //	keys:                             # PEM files: who may sign what
 //	  model: keys/model.pub
 //	  approver: keys/approver.pub
 //	  trainer: keys/trainer.pub       # any other name: signers of provenance
+//	                                  # the approver's key must have no second role
 //	evidence: evidence                # folder of signed evidence documents
 //	waivers: [waivers.json]           # signed files of waivers
 //	skip: []                          # ids of checks not to run
@@ -74,6 +75,7 @@ type Config struct {
 	Checks      []CheckConfig     `json:"checks,required"`
 
 	digest string
+	keysAt *strictjson.Value // for the lines of errors
 }
 
 // A CheckConfig is one check of a configuration. Kind decides which of the
@@ -114,7 +116,7 @@ type CheckConfig struct {
 
 // ParseConfig reads a configuration. Errors wrap [ErrConfig] and name the line.
 func ParseConfig(data []byte) (*Config, error) {
-	tree, err := parseTree(data)
+	tree, err := strictjson.ParseConfig(data, strictjson.Limits{Bytes: limits.MaxConfig, Depth: 16, Nodes: 1 << 16})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
@@ -123,7 +125,10 @@ func ParseConfig(data []byte) (*Config, error) {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	if c.Schema != ConfigSchema {
-		return nil, fmt.Errorf("%w: schema %q, want %q", ErrConfig, c.Schema, ConfigSchema)
+		return nil, c.errorf(tree.Get("schema"), "schema %q, want %q", c.Schema, ConfigSchema)
+	}
+	if least := ProfileOf(c.Profile).failOn(); c.FailOn > least {
+		return nil, c.errorf(tree.Get("fail_on"), "fail_on %s lets through what counts in profile %s, which is %s and above", c.FailOn, c.Profile, least)
 	}
 	items := tree.Get("checks").Items
 	for i := range c.Checks {
@@ -132,17 +137,18 @@ func ParseConfig(data []byte) (*Config, error) {
 			return nil, err
 		}
 	}
+	c.keysAt = tree.Get("keys")
 	c.digest = digestx.Of(data).String()
 	return &c, nil
 }
 
-// parseTree reads JSON when the text starts with a brace, else YAML.
-func parseTree(data []byte) (*strictjson.Value, error) {
-	lim := strictjson.Limits{Bytes: limits.MaxConfig, Depth: 16, Nodes: 1 << 16}
-	if trimmed := bytes.TrimLeft(data, " \t\r\n"); len(trimmed) > 0 && trimmed[0] == '{' {
-		return strictjson.Parse(data, lim)
+// errorf is an error about the configuration at a place in it, which may be nil.
+func (c *Config) errorf(at *strictjson.Value, format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	if at != nil {
+		return fmt.Errorf("%w: line %d: %w", ErrConfig, at.Line, err)
 	}
-	return strictjson.ParseYAML(data, lim)
+	return fmt.Errorf("%w: %w", ErrConfig, err)
 }
 
 // fieldsOf says which fields each kind takes, those that it must have first.
@@ -157,10 +163,20 @@ var fieldsOf = map[string]struct{ required, optional []string }{
 	"prompts":    {[]string{"path", "lock"}, nil},
 }
 
+// kindOf says which kind a well-known id belongs to: under it, no other kind may
+// pose as what a profile requires.
+var kindOf = map[string]string{
+	CheckIntegrity: "integrity", CheckProvenance: "provenance", CheckValidate: "validate",
+	checkScan: "scan", checkWeights: "weights", checkDataset: "dataset", checkEmbeddings: "embeddings", checkPrompts: "prompts",
+}
+
 func (c *CheckConfig) check(tree *strictjson.Value) error {
 	fields, known := fieldsOf[c.Kind]
 	if !known {
 		return c.errorf("kind %q is none of %q", c.Kind, sortedKeys(fieldsOf))
+	}
+	if owner, reserved := kindOf[c.ID]; reserved && owner != c.Kind {
+		return c.errorf("id %q belongs to kind %s", c.ID, owner)
 	}
 	allowed := map[string]bool{"kind": true, "id": true}
 	for _, name := range fields.required {
@@ -188,8 +204,10 @@ func (c *CheckConfig) wrap(err error) error {
 	return fmt.Errorf("%w: line %d: check: %w", ErrConfig, c.line, err)
 }
 
-// Digest is the digest of the configuration's bytes, which the verdict names as
-// the policy that was applied.
+// Digest is the SHA-256 digest of the configuration's bytes, as any other tool
+// computes it. The verdict names it as the policy that was applied, and the files
+// that the configuration names, each with its digest, under [PoliciesExtension].
+// It is empty for a configuration that was not parsed.
 func (c *Config) Digest() string { return c.digest }
 
 // Info is what the verdict says about the gate.
@@ -209,7 +227,7 @@ type Deps struct {
 
 // Gate builds the gate. What the configuration names is read here where it is
 // small (keys, policies, suites, evidence, waivers); models and data are read
-// when the gate runs. Errors wrap [ErrConfig].
+// when the gate runs, and must exist. Errors wrap [ErrConfig].
 func (c *Config) Gate(ctx context.Context, fsys fs.FS, deps Deps) (*Gate, error) {
 	g := &Gate{
 		Name: c.Name, Profile: ProfileOf(c.Profile), Skip: c.Skip,
@@ -221,7 +239,10 @@ func (c *Config) Gate(ctx context.Context, fsys fs.FS, deps Deps) (*Gate, error)
 	if c.FailOn != prerun.Unrated {
 		g.Profile.FailOn = c.FailOn
 	}
-	b := &builder{config: c, fsys: fsys, deps: deps, trust: make(map[string]prerun.Verifier)}
+	b := &builder{
+		config: c, fsys: fsys, deps: deps,
+		trust: make(map[string]prerun.Verifier), read: make(map[string]string),
+	}
 	if err := b.readKeys(); err != nil {
 		return nil, err
 	}
@@ -235,6 +256,9 @@ func (c *Config) Gate(ctx context.Context, fsys fs.FS, deps Deps) (*Gate, error)
 		}
 		g.Checks = append(g.Checks, check)
 	}
+	for _, name := range sortedKeys(b.read) {
+		g.Policies = append(g.Policies, prerun.Subject{Path: prerun.EscapePath(name), Digest: b.read[name]})
+	}
 	return g, nil
 }
 
@@ -243,6 +267,16 @@ type builder struct {
 	fsys   fs.FS
 	deps   Deps
 	trust  map[string]prerun.Verifier // by role
+	read   map[string]string          // digests of files that decide, by name
+}
+
+// file reads a file that decides.
+func (b *builder) file(name string) ([]byte, error) {
+	data, err := limits.ReadFile(b.fsys, name, limits.MaxConfig)
+	if err == nil {
+		b.read[name] = digestx.Of(data).String()
+	}
+	return data, err
 }
 
 // Roles of keys that the gate itself asks for.
@@ -252,18 +286,27 @@ const (
 )
 
 func (b *builder) readKeys() error {
+	public := make(map[string]crypto.PublicKey)
 	for _, role := range sortedKeys(b.config.Keys) {
 		name := b.config.Keys[role]
-		data, err := limits.ReadFile(b.fsys, name, limits.MaxConfig)
-		if err != nil {
-			return fmt.Errorf("%w: key %q: %w", ErrConfig, role, err)
+		fail := func(err error) error {
+			return b.config.errorf(b.config.keysAt.Get(role), "key %q: %q: %w", role, name, err)
 		}
-		pub, err := keys.ParsePublic(data)
+		data, err := b.file(name)
 		if err != nil {
-			return fmt.Errorf("%w: key %q: %q: %w", ErrConfig, role, name, err)
+			return fail(err)
 		}
-		if b.trust[role], err = dsse.NewKeyVerifier(pub); err != nil {
-			return fmt.Errorf("%w: key %q: %q: %w", ErrConfig, role, name, err)
+		if public[role], err = keys.ParsePublic(data); err != nil {
+			return fail(err)
+		}
+		if b.trust[role], err = dsse.NewKeyVerifier(public[role]); err != nil {
+			return fail(err)
+		}
+	}
+	approver, ok := public[roleApprover]
+	for _, role := range sortedKeys(public) {
+		if ok && role != roleApprover && keys.Equal(approver, public[role]) {
+			return b.config.errorf(b.config.keysAt.Get(role), "key %q is the approver's: nobody approves what they made", role)
 		}
 	}
 	return nil
@@ -291,7 +334,7 @@ func (b *builder) readEvidence(ctx context.Context, g *Gate) error {
 		}
 	}
 	for _, name := range b.config.Waivers {
-		data, err := limits.ReadFile(b.fsys, name, limits.MaxConfig)
+		data, err := limits.ReadFile(b.fsys, name, limits.MaxBundle)
 		if err != nil {
 			return fmt.Errorf("%w: waivers: %w", ErrConfig, err)
 		}
@@ -301,6 +344,14 @@ func (b *builder) readEvidence(ctx context.Context, g *Gate) error {
 }
 
 func (b *builder) build(c *CheckConfig) (Check, error) {
+	for _, name := range slices.Concat([]string{c.Path, c.Signature, c.File, c.Queries}, c.Files) {
+		if name == "" {
+			continue
+		}
+		if _, err := fs.Stat(b.fsys, name); err != nil {
+			return nil, c.wrap(err)
+		}
+	}
 	switch c.Kind {
 	case "integrity":
 		trust, err := b.key(roleModel)
@@ -324,15 +375,22 @@ func (b *builder) build(c *CheckConfig) (Check, error) {
 	case "validate":
 		return b.validate(c)
 	case "prompts":
+		if _, err := b.file(c.Lock); err != nil {
+			return nil, c.wrap(err)
+		}
 		return LockPrompts{ID: c.ID, FS: b.fsys, Path: c.Path, Lock: c.Lock}, nil
 	}
 	return nil, c.errorf("kind %q is not known", c.Kind)
 }
 
 func (b *builder) provenance(c *CheckConfig) (Check, error) {
-	policy, err := readPolicy(b.fsys, c.Policy)
+	data, err := b.file(c.Policy)
 	if err != nil {
 		return nil, c.wrap(err)
+	}
+	policy, err := provenance.ParsePolicy(data)
+	if err != nil {
+		return nil, c.wrap(fmt.Errorf("%q: %w", c.Policy, err))
 	}
 	if c.Require != nil {
 		if policy, err = dropMaterials(policy, *c.Require); err != nil {
@@ -350,6 +408,9 @@ func (b *builder) provenance(c *CheckConfig) (Check, error) {
 		Trust: provenance.Trust{Signers: signers},
 	}
 	for _, name := range sortedKeys(c.Inputs) {
+		if _, err := fs.Stat(b.fsys, c.Inputs[name]); err != nil {
+			return nil, c.wrap(err)
+		}
 		check.Inputs = append(check.Inputs, InputFile{name, c.Inputs[name]})
 	}
 	return check, nil
@@ -408,13 +469,19 @@ func (b *builder) validate(c *CheckConfig) (Check, error) {
 	if !ok {
 		return nil, c.errorf("no target %q was handed in (have %q)", c.Target, sortedKeys(b.deps.Targets))
 	}
-	data, err := limits.ReadFile(b.fsys, c.Suite, limits.MaxConfig)
+	data, err := b.file(c.Suite)
 	if err != nil {
 		return nil, c.wrap(err)
 	}
-	suite, err := validate.ParseSuite(data, b.fsys)
+	cases := &opened{FS: b.fsys}
+	suite, err := validate.ParseSuite(data, cases)
 	if err != nil {
 		return nil, c.wrap(fmt.Errorf("%q: %w", c.Suite, err))
+	}
+	for _, name := range cases.names {
+		if b.read[name], err = fileDigest(b.fsys, name); err != nil {
+			return nil, c.wrap(err)
+		}
 	}
 	if c.Require != nil {
 		if suite, err = keepRequirements(suite, *c.Require); err != nil {
@@ -436,4 +503,15 @@ func keepRequirements(s *validate.Suite, keep []string) (*validate.Suite, error)
 		kept.Requirements = append(kept.Requirements, s.Requirements[i])
 	}
 	return &kept, nil
+}
+
+// opened is a file system that remembers what was opened in it.
+type opened struct {
+	fs.FS
+	names []string
+}
+
+func (o *opened) Open(name string) (fs.File, error) {
+	o.names = append(o.names, name)
+	return o.FS.Open(name)
 }
