@@ -2,6 +2,7 @@ package scan
 
 import (
 	"bufio"
+	"bytes"
 	"compress/bzip2"
 	"compress/gzip"
 	"compress/zlib"
@@ -52,7 +53,8 @@ func (f compressedFormat) Scan(ctx context.Context, a *Artifact, out *Sink) erro
 		return stream, err
 	})
 	defer x.close()
-	if x.size == 0 && err != nil && !errors.Is(err, ErrBudget) {
+	inPlace := (storageFormat{}).Match(a.Probe) == Maybe // tensor data, which starts like anything
+	if (x.size == 0 || inPlace) && err != nil && !errors.Is(err, ErrBudget) {
 		return fmt.Errorf("%s: %w: %w", f.id, err, ErrNotFormat)
 	}
 	if errors.Is(err, ErrBudget) {
@@ -200,16 +202,31 @@ func openZstd(r *countReader) (io.Reader, func() int64, error) {
 // gap.
 type opaqueFormat struct{}
 
-var opaqueMagics = []struct{ magic, kind string }{
-	{"7z\xbc\xaf\x27\x1c", "7z"},
-	{"Rar!\x1a\x07", "rar"},
-	{"\xfd7zXZ\x00", "xz"},
-	{"\x5d\x00\x00\x80\x00", "lzma"}, // dictionaries of 8 MiB and of other usual sizes
-	{"\x5d\x00\x00\x00\x04", "lzma"},
-	{"\x5d\x00\x00\x10\x00", "lzma"},
-	{"\x5d\x00\x00\x01\x00", "lzma"},
-	{"\x04\x22\x4d\x18", "lz4"},
-	{"MSCF", "cab"},
+// opaque names the container that a file starts like, or "".
+func opaque(head []byte) string {
+	for _, m := range []struct{ magic, kind string }{
+		{"7z\xbc\xaf\x27\x1c", "7z"},
+		{"Rar!\x1a\x07", "rar"},
+		{"\xfd7zXZ\x00", "xz"},
+		{"MSCF\x00\x00\x00\x00", "cab"},
+	} {
+		if bytes.HasPrefix(head, []byte(m.magic)) {
+			return m.kind
+		}
+	}
+	if len(head) < 13 {
+		return ""
+	}
+	le := binary.LittleEndian
+	switch dict, size := le.Uint32(head[1:]), le.Uint64(head[5:]); {
+	case le.Uint32(head) == 0x184d2204 && head[4]>>6 == 1:
+		return "lz4"
+	// The old format has no magic number: usual properties, a dictionary of a
+	// power of two, a size that is unknown or small.
+	case head[0] == 0x5d && dict >= 1<<12 && dict&(dict-1) == 0 && (size == 1<<64-1 || size < 1<<40):
+		return "lzma"
+	}
+	return ""
 }
 
 func (opaqueFormat) Info() Info {
@@ -217,21 +234,19 @@ func (opaqueFormat) Info() Info {
 }
 
 func (opaqueFormat) Match(p Probe) Match {
-	for _, m := range opaqueMagics {
-		if p.Starts(m.magic) {
-			return Certain
-		}
+	if opaque(p.Head) == "" {
+		return No
 	}
-	return No
+	return Maybe
 }
 
 func (opaqueFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
-	for _, m := range opaqueMagics {
-		if a.Starts(m.magic) {
-			out.Claim(0, a.Size)
-			out.Fact("container", m.kind)
-			out.Gap(fmt.Sprintf("%s content is not decoded", m.kind), 0, 0)
-		}
+	if (storageFormat{}).Match(a.Probe) == Maybe {
+		return fmt.Errorf("tensor data: %w", ErrNotFormat)
 	}
+	kind := opaque(a.Head)
+	out.Claim(0, a.Size)
+	out.Fact("container", kind)
+	out.Gap(kind+" content is not decoded", 0, 0)
 	return nil
 }

@@ -159,7 +159,7 @@ func overlaps(out *Sink, recognised []claimant) {
 			})
 		}
 		for _, d := range recognised[:i] {
-			if slices.Contains(c.info.Within, d.info.ID) || slices.Contains(d.info.Within, c.info.ID) {
+			if c.info.within(d.info.ID) || d.info.within(c.info.ID) {
 				continue
 			}
 			out.Finding(prerun.Finding{
@@ -170,6 +170,10 @@ func overlaps(out *Sink, recognised []claimant) {
 			})
 		}
 	}
+}
+
+func (i Info) within(id string) bool {
+	return slices.Contains(i.Within, id) || slices.Contains(i.Within, "*")
 }
 
 // overlap returns the first overlapping part of sorted ranges and their number.

@@ -42,7 +42,8 @@ type Info struct {
 
 	// Within names broader formats that describe the same bytes: a NumPy
 	// archive lies within zip. Two formats that recognise one file and are not
-	// related this way make it a polyglot.
+	// related this way make it a polyglot. "*" stands for all: the format is
+	// recognised by its place, and its bytes may be anything.
 	Within []string
 
 	Rules []prerun.Rule // every rule that Scan can emit

@@ -66,6 +66,8 @@ func TestFormats(t *testing.T) {
 		{"noise", "picture", []byte{0xff, 0xd8, 0, 1, 2, 3}, scan.Unknown, scan.Complete, nil},
 		{"noise_loadable", "model.pt", []byte{0xff, 0xd8, 0, 1, 2, 3}, scan.Unknown, scan.Inconclusive, nil},
 		{"lfs_pointer", "m.safetensors", []byte("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n"), scan.Unknown, scan.Inconclusive, nil},
+		{"lzma", "a.joblib", slices.Concat([]byte("\x5d\x00\x00\x40\x00"), bytes.Repeat([]byte{0xff}, 8), []byte("\x00abc")), scan.Unknown, scan.Inconclusive, nil},
+		{"lz4", "a.lz4", []byte("\x04\x22\x4d\x18\x64\x40\xa7abcdefgh"), scan.Unknown, scan.Inconclusive, nil},
 		{"xz", "a.xz", []byte("\xfd7zXZ\x00\x00\x04aaaa"), scan.Unknown, scan.Inconclusive, nil},
 
 		// The engine.
@@ -172,6 +174,8 @@ func TestFormats(t *testing.T) {
 		// torch.
 		{"torch", "m.pt", torchZip(nil), scan.Clean, scan.Complete, nil},
 		{"torch_storage_like_elf", "m.pt", torchZip(build.ELF()), scan.Clean, scan.Complete, nil},
+		{"torch_storage_like_zlib", "m.pt", torchZip([]byte("\x78\x9c\x4b\x4c\x4a\x06\xff\xff\xff\xff\xff\xff")), scan.Clean, scan.Complete, nil},
+		{"torch_storage_like_xz", "m.pt", torchZip([]byte("\xfd7zXZ\x00\x00\x04aaaaaaaa")), scan.Clean, scan.Complete, nil},
 		{"elf_beside_storages", "m.pt", zipOf(build.Member{Name: "a/data.pkl", Data: pkl}, build.Member{Name: "a/lib", Data: build.ELF()}), scan.Suspicious, scan.Complete, []string{"scan.file.executable"}},
 
 		// Compressed streams.

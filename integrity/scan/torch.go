@@ -63,7 +63,7 @@ func (torchFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 // copies them into a tensor.
 type storageFormat struct{}
 
-func (storageFormat) Info() Info { return Info{ID: "torch-storage"} }
+func (storageFormat) Info() Info { return Info{ID: "torch-storage", Within: []string{"*"}} }
 
 func (storageFormat) Match(p Probe) Match {
 	dir, base := path.Split(p.Name)

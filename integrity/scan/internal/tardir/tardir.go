@@ -45,7 +45,7 @@ func IsTar(block []byte) bool {
 		return false
 	}
 	want, ok := number(block[148:156])
-	if !ok || block[0] == 0 {
+	if !ok {
 		return false
 	}
 	if _, ok := number(block[124:136]); !ok {

@@ -1,0 +1,82 @@
+package wire_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/prerun/prerun/integrity/scan/internal/build"
+	"github.com/prerun/prerun/integrity/scan/internal/wire"
+)
+
+func fields(data []byte) (out []string, err error) {
+	r := wire.NewReader(bytes.NewReader(data), int64(len(data)))
+	err = r.Walk(0, int64(len(data)), func(f wire.Field) error {
+		text, _, err := r.Text(f, 8)
+		out = append(out, fmt.Sprintf("%d/%d %d %q", f.Num, f.Type, f.Value, text))
+		return err
+	})
+	return out, err
+}
+
+// TestWalk crosses the window several times, in a message whose long fields
+// are skipped.
+func TestWalk(t *testing.T) {
+	var m build.Proto
+	var want []string
+	for i := range 50 {
+		m = m.Int(1, uint64(i)).Bytes(2, []byte(fmt.Sprintf("%04d", i)+strings.Repeat("x", 997*i)))
+		text := fmt.Sprintf("%04d", i)
+		if i > 0 {
+			text += "xxxx"
+		}
+		want = append(want, fmt.Sprintf(`1/0 %d ""`, i), fmt.Sprintf("2/2 0 %q", text))
+	}
+	m = protowire.AppendFixed32(protowire.AppendTag(m, 3, protowire.Fixed32Type), 7)
+	m = protowire.AppendFixed64(protowire.AppendTag(m, 4, protowire.Fixed64Type), 8)
+	got, err := fields(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(append(want, `3/5 7 ""`, `4/1 8 ""`), got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestMalformed(t *testing.T) {
+	for name, data := range map[string][]byte{
+		"cut_tag":    {0x80},
+		"cut_varint": {0x08, 0x80},
+		"cut_fixed":  {0x0d, 1, 2},
+		"long":       {0x12, 5, 'a'},
+		"huge":       append([]byte{0x12}, bytes.Repeat([]byte{0xff}, 9)...),
+		"group":      {0x0b},
+		"zero":       {0, 0},
+	} {
+		if _, err := fields(data); !errors.Is(err, wire.ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func FuzzWalk(f *testing.F) {
+	f.Add([]byte(build.Proto(nil).Int(1, 300).Text(2, "abc").Bytes(3, build.Proto(nil).Int(1, 1))))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		size := int64(len(data))
+		r := wire.NewReader(bytes.NewReader(data), size)
+		last := int64(-1)
+		r.Walk(0, size, func(f wire.Field) error {
+			if f.At <= last || f.Type == wire.Bytes && (f.Len < 0 || f.End() > size) {
+				t.Errorf("field at %d after %d, %d bytes at %d of %d", f.At, last, f.Len, f.Off, size)
+			}
+			last = f.At
+			return nil
+		})
+	})
+}
