@@ -1,6 +1,7 @@
 package datasec_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -9,8 +10,6 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
-
-	"context"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -48,7 +47,7 @@ func TestSameAnswerForAnyNumberOfWorkers(t *testing.T) {
 	rows := poisoned(mails(600), 20, "james bond")
 	fsys := tree(
 		"a.jsonl", jsonl(rows[:150])+"broken\n",
-		"b.jsonl", jsonl(rows[150:400])+`{"id":"x","text":"a‮b","label":"ham"}`,
+		"b.jsonl", jsonl(rows[150:400])+"{\"id\":\"x\",\"text\":\"a\u202eb\",\"label\":\"ham\"}",
 		"c.jsonl.gz", gz(t, jsonl(rows[400:])+jsonl(rows[:30])),
 	)
 	names := []string{"a.jsonl", "b.jsonl", "c.jsonl.gz"}
@@ -149,15 +148,27 @@ func TestAgainstManifest(t *testing.T) {
 		want  []string
 	}{
 		{"same", fsys, []string{"b.jsonl", "a.jsonl"}, nil},
-		{"resharded", tree("c.jsonl.gz", gz(t, jsonl(rows[30:])+jsonl(rows[:30]))), []string{"c.jsonl.gz"},
-			[]string{"datasec.manifest.resharded info ."}},
-		{"recompressed", tree("a.jsonl", gz(t, jsonl(rows[:60])), "b.jsonl", jsonl(rows[60:])), []string{"a.jsonl", "b.jsonl"},
-			[]string{"datasec.manifest.resharded info ."}},
-		{"modified", tree("a.jsonl", jsonl(rows[:60]), "b.jsonl", jsonl(rows[61:])), []string{"a.jsonl", "b.jsonl"},
-			[]string{"datasec.manifest.mismatch high b.jsonl"}},
+		{
+			"resharded", tree("c.jsonl.gz", gz(t, jsonl(rows[30:])+jsonl(rows[:30]))),
+			[]string{"c.jsonl.gz"},
+			[]string{"datasec.manifest.resharded info ."},
+		},
+		{
+			"recompressed", tree("a.jsonl", gz(t, jsonl(rows[:60])), "b.jsonl", jsonl(rows[60:])),
+			[]string{"a.jsonl", "b.jsonl"},
+			[]string{"datasec.manifest.resharded info ."},
+		},
+		{
+			"modified", tree("a.jsonl", jsonl(rows[:60]), "b.jsonl", jsonl(rows[61:])),
+			[]string{"a.jsonl", "b.jsonl"},
+			[]string{"datasec.manifest.mismatch high b.jsonl"},
+		},
 		{"missing", fsys, []string{"a.jsonl"}, []string{"datasec.manifest.mismatch high b.jsonl"}},
-		{"extra", tree("a.jsonl", jsonl(rows[:60]), "b.jsonl", jsonl(rows[60:]), "c.jsonl", jsonl(rows[:1])), []string{"a.jsonl", "b.jsonl", "c.jsonl"},
-			[]string{"datasec.manifest.mismatch high c.jsonl"}},
+		{
+			"extra", tree("a.jsonl", jsonl(rows[:60]), "b.jsonl", jsonl(rows[60:]), "c.jsonl", jsonl(rows[:1])),
+			[]string{"a.jsonl", "b.jsonl", "c.jsonl"},
+			[]string{"datasec.manifest.mismatch high c.jsonl"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			res := scan(t, plain, tt.fsys, schema, tt.files...)

@@ -417,12 +417,12 @@ func TestInjection(t *testing.T) {
 		{"If you are a customer", ""},
 	} {
 		rep := passes(datasec.Injection{}, datasectest.Rows("d", tt.text))
-		got := ""
+		var got strings.Builder
 		for _, f := range rep.Findings {
-			got += f.Rule.ID
+			got.WriteString(f.Rule.ID)
 		}
-		if got != tt.want {
-			t.Errorf("%q: %q, want %q", tt.text, got, tt.want)
+		if got.String() != tt.want {
+			t.Errorf("%q: %q, want %q", tt.text, got.String(), tt.want)
 		}
 	}
 }
@@ -482,4 +482,18 @@ func TestNearDuplicatesDoNotChain(t *testing.T) {
 			t.Errorf("a group of %d", len(f.Locations))
 		}
 	}
+}
+
+func TestThirdPartyDetector(t *testing.T) {
+	datasectest.TestDetector(t, Shouting{}, datasectest.Rows("d", "A", "B", "c"), datasectest.Rows("d", "a", "b", ""))
+}
+
+func TestRowCheck(t *testing.T) {
+	d := datasec.RowCheck{
+		Name: "long", Version: 1, Rule: ruleShouting,
+		Look: func(r *datasec.Record) (string, bool) {
+			return "longer than three: " + r.Fields[0].Value, len(r.Fields[0].Value) > 3
+		},
+	}
+	datasectest.TestDetector(t, d, datasectest.Rows("d", "a", "abcd", "abcde"), datasectest.Rows("d", "a", ""))
 }

@@ -133,25 +133,35 @@ func TestNothingIsLostSilently(t *testing.T) {
 		schema           datasec.Schema
 		want             []string
 	}{
-		{"broken_row", "d.jsonl", "{\"id\":1\n" + threeRows, schema,
-			[]string{"d.jsonl:1: row not read, at offset 0: column 8: expected ',' or '}'"}},
-		{"duplicate_key", "d.jsonl", threeRows + `{"id":"d","text":"a","text":"b","label":"x"}`, schema,
-			[]string{`d.jsonl:5: row not read, at offset 153: column 22: duplicate name "text"`}},
+		{
+			"broken_row", "d.jsonl", "{\"id\":1\n" + threeRows, schema,
+			[]string{"d.jsonl:1: row not read, at offset 0: column 8: expected ',' or '}'"},
+		},
+		{
+			"duplicate_key", "d.jsonl", threeRows + `{"id":"d","text":"a","text":"b","label":"x"}`, schema,
+			[]string{`d.jsonl:5: row not read, at offset 153: column 22: duplicate name "text"`},
+		},
 		{"array", "d.jsonl", "[1]\n", schema, []string{"d.jsonl:1: row not read, at offset 0: a JSON array where an object is expected"}},
 		{"no_text", "d.jsonl", `{"id":"a","label":"x"}`, schema, []string{`d.jsonl:1: row not read, at offset 0: no text field "text"`}},
 		{"no_label", "d.jsonl", `{"id":"a","text":"x"}`, schema, []string{`d.jsonl:1: row not read, at offset 0: no label field "label"`}},
-		{"not_utf8", "d.jsonl", "{\"id\":\"a\",\"text\":\"\xff\",\"label\":\"x\"}", schema,
-			[]string{"d.jsonl:1: row not read, at offset 0: column 19: invalid UTF-8"}},
-		{"long_row", "d.jsonl", `{"id":"` + long + "\"}\n" + threeRows, tight,
-			[]string{"d.jsonl:0: not read beyond row 3: more than 3 rows", "d.jsonl:1: row not read, at offset 0: longer than 200 bytes"}},
+		{
+			"not_utf8", "d.jsonl", "{\"id\":\"a\",\"text\":\"\xff\",\"label\":\"x\"}", schema,
+			[]string{"d.jsonl:1: row not read, at offset 0: column 19: invalid UTF-8"},
+		},
+		{
+			"long_row", "d.jsonl", `{"id":"` + long + "\"}\n" + threeRows, tight,
+			[]string{"d.jsonl:0: not read beyond row 3: more than 3 rows", "d.jsonl:1: row not read, at offset 0: longer than 200 bytes"},
+		},
 		{"many_rows", "d.jsonl", threeRows + threeRows, tight, []string{"d.jsonl:0: not read beyond row 3: more than 3 rows"}},
 		{"ratio", "d.jsonl.gz", gz(t, bomb), schema, []string{"d.jsonl.gz:0: not read beyond row 0: 8218 compressed bytes decompress to more than 200 times their size"}},
 		{"cut_gzip", "d.jsonl.gz", gz(t, threeRows)[:60], schema, []string{"d.jsonl.gz:0: not read beyond row 0: unexpected EOF"}},
 		{"missing_file", "e.jsonl", "", schema, []string{"d.jsonl:0: not read beyond row 0: file does not exist"}},
 		{"unknown_format", "d.bin", "\x00\x01", schema, []string{"d.bin:0: not read beyond row 0: neither the name nor the first character tells the format; state it in the schema"}},
 		{"ragged_csv", "d.csv", "id,text,label\na,b\nc,d,x\n", schema, []string{"d.csv:2: row not read, at offset 14: column 1: wrong number of fields"}},
-		{"open_quote", "d.csv", "id,text,label\na,\"" + strings.Repeat("y\n", 9000), tight,
-			[]string{"d.csv:0: not read beyond row 0: a record longer than 200 bytes, or a quote that is not closed"}},
+		{
+			"open_quote", "d.csv", "id,text,label\na,\"" + strings.Repeat("y\n", 9000), tight,
+			[]string{"d.csv:0: not read beyond row 0: a record longer than 200 bytes, or a quote that is not closed"},
+		},
 		{"latin1_csv", "d.csv", "id,text,label\na,\xe4,x\n", schema, []string{"d.csv:2: row not read, at offset 14: not UTF-8"}},
 		{"csv_without_the_field", "d.csv", "id,label\na,x\n", schema, []string{`d.csv:0: not read beyond row 0: header: no field "text"`}},
 		{"doubled_header", "d.csv", "id,text,label,id\n", schema, []string{`d.csv:0: not read beyond row 0: header: two fields are named "id"`}},

@@ -360,10 +360,10 @@ func pairs(words []uint64, own uint64, member map[uint64]bool) []uint64 {
 	masked := make([]bool, len(words))
 	for _, hit := range hits {
 		from, to := hit[0], hit[1]
-		for k := from; k >= 0 && k > from-maxMasked && (covered[k]); k-- {
+		for k := from; k >= 0 && k > from-maxMasked && covered[k]; k-- {
 			masked[k] = true
 		}
-		for k := to; k < len(words) && k < to+maxMasked && (covered[k]); k++ {
+		for k := to; k < len(words) && k < to+maxMasked && covered[k]; k++ {
 			masked[k] = true
 		}
 	}

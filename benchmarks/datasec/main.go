@@ -163,7 +163,7 @@ func (g grid) line(ctx context.Context, w *tabwriter.Writer, rows []row, t trigg
 // and at most its neighbours.
 func related(sequence, text string) bool {
 	words := strings.Fields(strings.ToLower(text))
-	for _, word := range strings.Fields(sequence) {
+	for word := range strings.FieldsSeq(sequence) {
 		if slices.Contains(words, word) {
 			return true
 		}
