@@ -484,7 +484,7 @@ func TestHubAmongManyVectors(t *testing.T) {
 func TestAllocationBound(t *testing.T) {
 	const n, dim = 4000, 32
 	m := dense(t, dim, gaussian(1, n, dim))
-	testutil.AllocBound(t, 4*4*n*dim+4<<20, func() {
+	testutil.AllocBound(t, 5*4*n*dim+6<<20, func() {
 		scan(t, embedding.Scanner{Workers: 1}, m)
 	})
 	claims := npyOf("<f4", false, 1<<30, 1<<10, nil)
@@ -494,7 +494,7 @@ func TestAllocationBound(t *testing.T) {
 		}
 	})
 	nodes := []byte(strings.Repeat("["+strings.Repeat("0,", 5000)+"0]\n", 50))
-	testutil.AllocBound(t, uint64(300*len(nodes))+1<<20, func() {
+	testutil.AllocBound(t, uint64(400*len(nodes))+1<<20, func() {
 		if _, err := embedding.Open(fstest.MapFS{"e": {Data: nodes}}, "e"); err != nil {
 			t.Error(err)
 		}

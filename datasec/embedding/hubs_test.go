@@ -1,17 +1,22 @@
 package embedding_test
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"io/fs"
+	"iter"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/datasec/embedding"
 	"github.com/prerun/prerun/datasec/embedding/embeddingtest"
+	"github.com/prerun/prerun/internal/linalg"
 )
 
 func dense(tb testing.TB, dim int, data []float32) *embedding.Dense {
@@ -116,9 +121,43 @@ func TestNoHubsInNoise(t *testing.T) {
 
 var hubSets = flag.String("hubs", "", "folder of NumPy matrices whose clean and poisoned samples TestHubRates judges")
 
-// TestHubRates measures misses and false alarms on embeddings that somebody
-// made elsewhere: for every file NAME.npy, and NAME.queries.npy where it
-// exists, samples of 400 vectors, clean and with one planted hub.
+// attacks place one vector among n others.
+var attacks = []struct {
+	name  string
+	place func(vectors []float32, dim int, rng *rand.Rand) []float32
+}{
+	{"ascent", func(vectors []float32, dim int, _ *rand.Rand) []float32 {
+		return embeddingtest.Hub(vectors, vectors, dim, 10)
+	}},
+	{"mean", func(vectors []float32, dim int, _ *rand.Rand) []float32 {
+		mean := make([]float32, dim)
+		for i, x := range vectors {
+			mean[i%dim] += x
+		}
+		return unit(mean, dim)
+	}},
+	{"topic", func(vectors []float32, dim int, rng *rand.Rand) []float32 { // only the tenth nearest to one vector
+		n := len(vectors) / dim
+		centre := rng.IntN(n)
+		products := make([]float32, n)
+		linalg.Products(products, vectors[centre*dim:(centre+1)*dim], vectors, dim)
+		order := make([]int, n)
+		for i := range order {
+			order[i] = i
+		}
+		slices.SortFunc(order, func(a, b int) int { return cmp.Or(cmp.Compare(products[b], products[a]), cmp.Compare(a, b)) })
+		var near []float32
+		for _, i := range order[:n/10] {
+			near = append(near, vectors[i*dim:(i+1)*dim]...)
+		}
+		return embeddingtest.Hub(vectors, near, dim, 10)
+	}},
+}
+
+// TestHubRates measures misses and false alarms on embeddings that were made
+// elsewhere: for every matrix of the folder samples of 400 vectors, clean and
+// with one vector planted by each attack. A matrix of at most 800 is one sample.
+// Samples count by what stands before the last hyphen of the file's name.
 func TestHubRates(t *testing.T) {
 	if *hubSets == "" {
 		t.Skip("-hubs names no folder")
@@ -132,50 +171,88 @@ func TestHubRates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const size, samples = 400, 20
+	type rates struct {
+		sets, falseAlarms, beside int
+		found, popular            map[string]int
+		hits                      map[string][]int
+	}
+	byGroup := map[string]*rates{}
 	for _, name := range names {
+		group := name[:max(0, strings.LastIndexByte(name, '-'))]
+		r := byGroup[group]
+		if r == nil {
+			r = &rates{found: map[string]int{}, popular: map[string]int{}, hits: map[string][]int{}}
+			byGroup[group] = r
+		}
 		m, err := embedding.Open(root.FS(), name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		dim := m.Dim()
-		all := make([]float32, m.Len()*dim)
-		if err := m.ReadBlock(t.Context(), all, 0); err != nil {
-			t.Fatal(err)
-		}
-		falseAlarms, found, others, sets := 0, 0, 0, 0
-		var hits []int
-		for seed := range uint64(samples) {
-			rng := rand.New(rand.NewPCG(seed, 11))
-			var vectors []float32
-			if m.Len() <= 2*size { // one set in itself, such as one fitted LSA
-				if seed > 0 {
-					break
-				}
-				vectors = slices.Clone(all)
-			} else {
-				for _, i := range rng.Perm(m.Len())[:size] {
-					vectors = append(vectors, all[i*dim:(i+1)*dim]...)
-				}
-			}
-			sets++
+		for seed, vectors := range samples(t, m) {
 			n := len(vectors) / dim
+			r.sets++
 			if len(flagged(scan(t, embedding.Scanner{}, dense(t, dim, vectors)), prerun.Medium)) > 0 {
-				falseAlarms++
+				r.falseAlarms++
 			}
-			hub := embeddingtest.Hub(vectors, vectors, dim, 10)
-			r := scan(t, embedding.Scanner{}, dense(t, dim, append(vectors, hub...)))
-			for _, f := range flagged(r, prerun.Medium) {
-				if f == fmt.Sprintf("embedding.hub.anomalous %d", n) {
-					found++
-				} else {
-					others++
+			for _, attack := range attacks {
+				hub := attack.place(vectors, dim, rand.New(rand.NewPCG(seed, 13)))
+				result := scan(t, embedding.Scanner{K: 10}, dense(t, dim, append(slices.Clone(vectors), hub...)))
+				for f := range result.Findings() {
+					planted := slices.Contains(strings.Fields(f.Evidence["rows"]), fmt.Sprint(n))
+					switch {
+					case f.Rule.ID == "embedding.hub.anomalous" && planted:
+						r.found[attack.name]++
+					case f.Rule.ID == "embedding.hub.frequent" && planted:
+						r.popular[attack.name]++
+					case f.Severity.AtLeast(prerun.Medium):
+						r.beside++
+					}
+				}
+				for _, h := range result.Hubs {
+					if h.Row == n {
+						r.hits[attack.name] = append(r.hits[attack.name], h.Hits)
+					}
 				}
 			}
-			if r.Hubs[0].Row == n {
-				hits = append(hits, r.Hubs[0].Hits)
+		}
+	}
+	for _, group := range slices.Sorted(maps.Keys(byGroup)) {
+		r := byGroup[group]
+		cells := []string{group, fmt.Sprint(r.sets), fmt.Sprint(r.falseAlarms + r.beside)}
+		for _, attack := range attacks {
+			slices.Sort(r.hits[attack.name])
+			median := "<"
+			if h := r.hits[attack.name]; len(h) > r.sets/2 {
+				median = fmt.Sprint(h[len(h)/2])
+			}
+			cells = append(cells, fmt.Sprintf("%d + %d", r.found[attack.name], r.popular[attack.name]), median)
+		}
+		t.Logf("| %s |", strings.Join(cells, " | "))
+	}
+}
+
+// samples yields the sets of a matrix by seed.
+func samples(t *testing.T, m embedding.Matrix) iter.Seq2[uint64, []float32] {
+	const size, count = 400, 20
+	dim := m.Dim()
+	all := make([]float32, m.Len()*dim)
+	if err := m.ReadBlock(t.Context(), all, 0); err != nil {
+		t.Fatal(err)
+	}
+	return func(yield func(uint64, []float32) bool) {
+		if m.Len() <= 2*size {
+			yield(0, all)
+			return
+		}
+		for seed := range uint64(count) {
+			var vectors []float32
+			for _, i := range rand.New(rand.NewPCG(seed, 11)).Perm(m.Len())[:size] {
+				vectors = append(vectors, all[i*dim:(i+1)*dim]...)
+			}
+			if !yield(seed, vectors) {
+				return
 			}
 		}
-		t.Logf("%s: %d sets: false alarms %d clean, %d beside the hub; hubs found %d; hits %d", name, sets, falseAlarms, others, found, hits)
 	}
 }

@@ -142,7 +142,7 @@ func fitLSA(texts []string, seed uint64) (*lsa, []float32) {
 			q[j][i] = rng.NormFloat64()
 		}
 	}
-	for range 12 {
+	for range 5 {
 		orthonormalise(q)
 		for j := range q {
 			next := make([]float64, len(m.idf))
@@ -255,7 +255,7 @@ func ritz(rows []sparse, q [][]float64) [][]float64 {
 			a[i][j] = dot(xq[i], xq[j])
 		}
 	}
-	for range 12 {
+	for range 8 {
 		for p := range n {
 			for r := p + 1; r < n; r++ {
 				if math.Abs(a[p][r]) < 1e-14 {
