@@ -45,7 +45,7 @@ func (f compressedFormat) Match(p Probe) Match { return f.match(p) }
 
 func (f compressedFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
 	used := func() int64 { return -1 }
-	x, err := a.expand(ctx, a.Size, nil, func() (io.Reader, error) {
+	x, err := a.expand(a.Size, nil, func() (io.Reader, error) {
 		stream, u, err := f.open(&countReader{r: bufio.NewReaderSize(a.Section(0, a.Size), 64<<10)})
 		if u != nil {
 			used = u

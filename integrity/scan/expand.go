@@ -1,7 +1,6 @@
 package scan
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +21,6 @@ const expandedTail = 72 << 10
 // memory budget is held; the rest is decoded again on demand, from the start
 // when a read goes backwards, and each decoded byte is charged.
 type expanded struct {
-	ctx  context.Context
 	run  *run
 	open func() (io.Reader, error)
 	size int64
@@ -39,8 +37,8 @@ type expanded struct {
 // that is not nil. packed is its encoded size. The
 // error says why the content ends where it does (nil for the regular end); the
 // content up to there is usable in any case. The caller must call close.
-func (a *Artifact) expand(ctx context.Context, packed int64, tee io.Writer, open func() (io.Reader, error)) (*expanded, error) {
-	x := &expanded{ctx: ctx, run: a.run, open: open}
+func (a *Artifact) expand(packed int64, tee io.Writer, open func() (io.Reader, error)) (*expanded, error) {
+	x := &expanded{run: a.run, open: open}
 	r, err := open()
 	if err != nil {
 		return x, err
@@ -180,9 +178,6 @@ func (x *expanded) decodeAt(p []byte, off int64) (int, error) {
 
 func (x *expanded) skip(n int64) error {
 	for n > 0 {
-		if err := x.ctx.Err(); err != nil {
-			return x.run.exhausted(Time)
-		}
 		step := min(n, 1<<20)
 		if err := x.run.spend(Bytes, step); err != nil {
 			return err

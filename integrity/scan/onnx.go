@@ -134,7 +134,6 @@ type onnxScan struct {
 	a        *Artifact
 	out      *Sink
 	w        *wire.Reader
-	ctx      context.Context
 	domains  map[string]domainUse // of nodes, by domain
 	defined  map[string]bool      // domains with functions of the model's own
 	calls    map[string][]string  // function to the operators it uses, both as domain:name
@@ -148,9 +147,9 @@ type domainUse struct {
 	op string
 }
 
-func (onnxFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
+func (onnxFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	s := &onnxScan{
-		a: a, out: out, w: wire.NewReader(a, a.Size), ctx: ctx,
+		a: a, out: out, w: wire.NewReader(a, a.Size),
 		domains: map[string]domainUse{}, defined: map[string]bool{}, calls: map[string][]string{},
 	}
 	graphs := 0
@@ -283,9 +282,6 @@ func (s *onnxScan) sparse(f wire.Field) error {
 }
 
 func (s *onnxScan) node(f wire.Field, function string, depth int) error {
-	if err := s.ctx.Err(); err != nil {
-		return err
-	}
 	var op, domain string
 	err := s.w.Walk(f.Off, f.End(), func(t wire.Field) (err error) {
 		switch {

@@ -61,7 +61,6 @@ func tfNode(head []byte) bool {
 }
 
 type tfScan struct {
-	ctx   context.Context
 	a     *Artifact
 	out   *Sink
 	w     *wire.Reader
@@ -69,8 +68,8 @@ type tfScan struct {
 	seen  map[string]bool
 }
 
-func (tensorflowFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
-	s := &tfScan{ctx: ctx, a: a, out: out, w: wire.NewReader(a, a.Size), seen: make(map[string]bool)}
+func (tensorflowFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
+	s := &tfScan{a: a, out: out, w: wire.NewReader(a, a.Size), seen: make(map[string]bool)}
 	var err error
 	if a.Head[0] == 0x0a {
 		err = s.graph(wire.Field{Len: a.Size})
@@ -142,9 +141,6 @@ var tfOperators = map[string]prerun.Rule{
 }
 
 func (s *tfScan) node(f wire.Field) error {
-	if err := s.ctx.Err(); err != nil {
-		return err
-	}
 	s.nodes++
 	return s.w.Walk(f.Off, f.End(), func(g wire.Field) error {
 		if !g.Is(2, wire.Bytes) {

@@ -127,7 +127,7 @@ func (zipFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
 	// Checksums of stored members come last: they cost a read of all the
 	// weights, and must not use up the budget before every pickle was seen.
 	for _, m := range z.stored {
-		if err := z.checksum(ctx, m); err != nil {
+		if err := z.checksum(m); err != nil {
 			return err
 		}
 	}
@@ -218,7 +218,7 @@ func (z *zipScan) decoded(ctx context.Context, m *zipdir.Member) error {
 		return nil
 	}
 	sum := crc32.NewIEEE()
-	x, err := z.a.expand(ctx, m.Packed, sum, open)
+	x, err := z.a.expand(m.Packed, sum, open)
 	defer x.close()
 	if errors.Is(err, ErrBudget) {
 		z.out.unread(m.Name, m.Size, Inconclusive, err.Error())
@@ -247,12 +247,12 @@ func (z *zipScan) decoded(ctx context.Context, m *zipdir.Member) error {
 	return nil
 }
 
-func (z *zipScan) checksum(ctx context.Context, m *zipdir.Member) error {
+func (z *zipScan) checksum(m *zipdir.Member) error {
 	sum := crc32.NewIEEE()
 	if z.buf == nil {
 		z.buf = make([]byte, 64<<10)
 	}
-	n, err := io.CopyBuffer(sum, &ctxReader{ctx, z.a.Section(m.DataAt, m.Packed)}, z.buf)
+	n, err := io.CopyBuffer(sum, onlyReader{z.a.Section(m.DataAt, m.Packed)}, z.buf)
 	if err != nil {
 		return err
 	}
@@ -269,18 +269,8 @@ func (z *zipScan) wrong(m *zipdir.Member, size int64, crc uint32) {
 	z.finding(ruleZipCRC, m, "%d bytes with checksum %08x, the archive states %d and %08x", size, crc, m.Size, m.CRC)
 }
 
-// ctxReader ends a long copy when the context does.
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c *ctxReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
-}
+// onlyReader hides WriteTo, which would bring a buffer of its own.
+type onlyReader struct{ io.Reader }
 
 // zipDecoder returns how to open the content of a member from its start.
 func zipDecoder(method uint16, raw func() io.Reader) (func() (io.Reader, error), error) {
