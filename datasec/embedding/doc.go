@@ -13,8 +13,10 @@
 // # How hubs are told from popular vectors
 //
 // Neighbours are exact. For every vector the scanner counts its hits, the
-// queries (the vectors themselves, unless [Scanner.Queries] is set) that have it
-// among their K nearest neighbours. Two detectors judge the counts.
+// queries that have it among their K nearest neighbours. The queries are the
+// vectors themselves and then, counted apart, those of [Scanner.Queries]: an
+// attacker who knows what users ask need not attract other documents. Two
+// detectors judge the counts.
 //
 // "hits" compares the count with a negative binomial distribution, which is
 // what counts of a popularity that varies (gamma) give. Its mean is known, K
@@ -33,7 +35,9 @@
 // exponential fitted above three thresholds (the largest 20, 10 and 5 in a
 // hundred, without the largest 2), the most cautious of the three counts, and so
 // does the more cautious of two similarities, plain and centred. The false
-// discovery rate is controlled at [Scanner.FDR]. Misses and false alarms on
+// discovery rate is controlled at [Scanner.FDR]. Vectors that all but equal each
+// other count as one among the vectors, lest planted copies hide each other or an
+// honest boilerplate passes for a hub. Misses and false alarms on
 // real embeddings stand in benchmarks/embedding-hubs.md.
 //
 // # What it does not decide

@@ -401,7 +401,7 @@ func TestNeighboursAreExact(t *testing.T) {
 			t.Fatalf("%d hits of %d", total, 60*k)
 		}
 		for _, h := range r.Hubs {
-			if h.Hits != hits[h.Row] {
+			if h.Over == "queries" && h.Hits != hits[h.Row] {
 				t.Fatalf("row %d: %d hits, want %d", h.Row, h.Hits, hits[h.Row])
 			}
 		}

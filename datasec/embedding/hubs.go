@@ -27,11 +27,16 @@ const (
 	hubHits  = 8
 )
 
+// hubs asks the queries, or the vectors where queries is nil, and judges who was
+// hit.
 func (s Scanner) hubs(ctx context.Context, r *Result, m Matrix, vectors, queries *set) error {
 	if vectors.len() == 0 {
 		return nil
 	}
-	own := vectors == queries
+	own, over := queries == nil, overQueries
+	if own {
+		queries, over = vectors, overVectors
+	}
 	var asked []int // vectors that are queries
 	nq := queries.len()
 	if own {
@@ -67,9 +72,15 @@ func (s Scanner) hubs(ctx context.Context, r *Result, m Matrix, vectors, queries
 		}
 	}
 	c := count(near, k, vectors.len(), unit(queries, asked), vectors.dim)
-	s.judge(r, m, vectors, c, k)
+	s.judge(r, m, vectors, c, k, over)
 	return nil
 }
+
+// What is asked, in facts.
+const (
+	overVectors = "vectors"
+	overQueries = "queries"
+)
 
 // copyCosine is the similarity from which on a vector is a copy of another.
 const copyCosine = 0.98
@@ -201,7 +212,7 @@ func effective(n int, all, own float64) float64 {
 	return float64(n) / (1 + max(0, pairs))
 }
 
-func (s Scanner) judge(r *Result, m Matrix, vectors *set, c counts, k int) {
+func (s Scanner) judge(r *Result, m Matrix, vectors *set, c counts, k int, over string) {
 	n := len(c.hits)
 	expected := float64(c.queries) * float64(k) / float64(n)
 	hitsP := hitTails(c.hits, expected)
@@ -224,7 +235,7 @@ func (s Scanner) judge(r *Result, m Matrix, vectors *set, c counts, k int) {
 	})
 	for _, i := range order[:min(n, 10)] {
 		h := Hub{
-			Row: vectors.rows[i], Hits: c.hits[i], Expected: expected, Independent: min(c.independent[i], c.centred[i]),
+			Row: vectors.rows[i], Over: over, Hits: c.hits[i], Expected: expected, Independent: min(c.independent[i], c.centred[i]),
 			HitsP: hitsP[i], ReachP: reachP[i],
 		}
 		if named != nil {
@@ -234,8 +245,8 @@ func (s Scanner) judge(r *Result, m Matrix, vectors *set, c counts, k int) {
 	}
 
 	large := func(i int) bool { return float64(c.hits[i]) >= max(hubHits, hubRatio*expected) }
-	reach := Test{Name: "reach", N: n, Queries: c.queries, K: k, Q: s.FDR, P: 1}
-	hits := Test{Name: "hits", N: n, Queries: c.queries, K: k, Q: s.FDR, P: 1}
+	reach := Test{Name: "reach", Over: over, N: n, Queries: c.queries, K: k, Q: s.FDR, P: 1}
+	hits := Test{Name: "hits", Over: over, N: n, Queries: c.queries, K: k, Q: s.FDR, P: 1}
 	byReach, byHits := stats.BH(reachP, s.FDR), stats.BH(hitsP, s.FDR)
 	for i := range n {
 		reach.least(reachP[i], vectors.rows[i])
@@ -248,17 +259,21 @@ func (s Scanner) judge(r *Result, m Matrix, vectors *set, c counts, k int) {
 			rule, confidence, which = ruleFrequent, prerun.ConfidenceLow, &hits
 		}
 		which.Found++
+		if r.flagged[vectors.rows[i]] >= rule.Severity {
+			continue // found by asking the vectors already
+		}
+		r.flagged[vectors.rows[i]] = rule.Severity
 		independent := min(c.independent[i], c.centred[i])
 		rows := append([]int{vectors.rows[i]}, vectors.copies[vectors.rows[i]]...)
 		r.find(m, rule, confidence, rows,
-			fmt.Sprintf("vector %d%s is among the %d nearest of %d of %d queries (%.1f expected), %.1f of them unrelated", rows[0], withCopies(len(rows)-1), k, c.hits[i], c.queries, expected, independent),
+			fmt.Sprintf("vector %d%s is among the %d nearest of %d of %d %s (%.1f expected), %.1f of them unrelated", rows[0], withCopies(len(rows)-1), k, c.hits[i], c.queries, over, expected, independent),
 			map[string]string{
-				"hits": fmt.Sprint(c.hits[i]), "queries": fmt.Sprint(c.queries), "expected": fmt.Sprintf("%.4g", expected),
+				"hits": fmt.Sprint(c.hits[i]), "over": over, "queries": fmt.Sprint(c.queries), "expected": fmt.Sprintf("%.4g", expected),
 				"independent": fmt.Sprintf("%.4g", independent), "k": fmt.Sprint(k),
 				"hits_p": fmt.Sprintf("%.3g", hitsP[i]), "reach_p": fmt.Sprintf("%.3g", reachP[i]), "q": fmt.Sprint(s.FDR),
 			})
 	}
-	r.Tests = []Test{hits, reach}
+	r.Tests = append(r.Tests, hits, reach)
 }
 
 func withCopies(n int) string {

@@ -94,10 +94,16 @@ func TestHubsOverQueries(t *testing.T) {
 		if got := flagged(poisoned, prerun.Medium); len(got) != 1 || got[0] != "embedding.hub.anomalous 400" {
 			misses++
 		}
-		t.Logf("seed %d: clean p %.2g, planted %+v", seed, clean.Tests[1].P, poisoned.Hubs[0])
+		t.Logf("seed %d: clean p %.2g, planted %+v", seed, clean.Tests[3].P, poisoned.Tests[3])
+		// a hub for all vectors is found beside queries too
+		hub = embeddingtest.Hub(vectors, vectors, lsaDim, 10)
+		both := scan(t, s, dense(t, lsaDim, append(vectors, hub...)))
+		if got := flagged(both, prerun.Medium); len(got) != 1 {
+			misses++
+		}
 	}
-	if misses > 2 {
-		t.Errorf("%d of %d hubs missed", misses, seeds)
+	if misses > 3 {
+		t.Errorf("%d of %d hubs missed", misses, 2*seeds)
 	}
 }
 

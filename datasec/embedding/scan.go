@@ -39,7 +39,7 @@ func (m Metric) String() string {
 // detector with the vectors themselves as queries. It is safe for concurrent
 // use.
 type Scanner struct {
-	Queries    Matrix  // of the corpus's users; nil means the vectors themselves
+	Queries    Matrix  // of the corpus's users, asked as well as the vectors themselves; nil means none
 	Metric     Metric  // of the index that serves the vectors
 	K          int     // neighbours of a query; 0 means 10, or less for tiny sets
 	FDR        float64 // false discovery rate of the hub detectors; 0 means 0.02
@@ -75,8 +75,9 @@ func (s Scanner) withDefaults() Scanner {
 // A Test is the figures of one detector.
 type Test struct {
 	Name    string  `json:"name"`    // "hits" or "reach"
+	Over    string  `json:"over"`    // what was asked: "vectors" or "queries"
 	N       int     `json:"n"`       // vectors judged
-	Queries int     `json:"queries"` // that judged them
+	Queries int     `json:"queries"` // asked
 	K       int     `json:"k"`
 	P       float64 `json:"p"`   // the smallest p-value
 	Row     int     `json:"row"` // of the vector that has it
@@ -87,6 +88,7 @@ type Test struct {
 // A Hub is one vector of those with the largest reach.
 type Hub struct {
 	Row         int     `json:"row"`
+	Over        string  `json:"over"` // what was asked: "vectors" or "queries"
 	ID          string  `json:"id,omitempty"`
 	Hits        int     `json:"hits"`        // queries that have it among their neighbours
 	Expected    float64 `json:"expected"`    // hits of an average vector
@@ -103,11 +105,12 @@ type Result struct {
 	Sound int    `json:"sound"` // rows that are finite vectors of that dimension other than zero
 
 	MedianNorm float64 `json:"median_norm"` // of the sound ones
-	Queries    int     `json:"queries"`     // that were asked
+	Queries    int     `json:"queries"`     // that were asked, or vectors where there are none
 	Tests      []Test  `json:"tests"`
-	Hubs       []Hub   `json:"hubs"` // the ten of largest reach, suspicious or not
+	Hubs       []Hub   `json:"hubs"` // the ten of largest reach among the vectors, and among the queries, suspicious or not
 
 	scanned  bool
+	flagged  map[int]prerun.Severity // hubs by row
 	subject  prerun.Subject
 	findings []prerun.Finding
 	gaps     []prerun.Gap
@@ -134,7 +137,7 @@ func (r *Result) source() prerun.Source {
 // cost is that of queries × vectors × dimension multiplications.
 func (s Scanner) Scan(ctx context.Context, name string, m Matrix) (*Result, error) {
 	s = s.withDefaults()
-	r := &Result{Name: name, Rows: m.Len(), Dim: m.Dim(), scanned: true}
+	r := &Result{Name: name, Rows: m.Len(), Dim: m.Dim(), scanned: true, flagged: map[int]prerun.Severity{}}
 	r.subject.Path = prerun.EscapePath(name)
 	if d, ok := m.(Digested); ok {
 		r.subject.Digest = d.Digest()
@@ -148,16 +151,17 @@ func (s Scanner) Scan(ctx context.Context, name string, m Matrix) (*Result, erro
 		return r.orErr(err)
 	}
 	r.hygiene(s, m, vectors)
-	queries := vectors
-	if s.Queries != nil {
-		if queries, err = s.loadQueries(ctx, r); err != nil || queries == nil {
-			return r.orErr(err)
-		}
-	}
-	if err := s.hubs(ctx, r, m, vectors, queries); err != nil {
+	if err := s.hubs(ctx, r, m, vectors, nil); err != nil {
 		return nil, err
 	}
-	return r, nil
+	if s.Queries == nil {
+		return r, nil
+	}
+	queries, err := s.loadQueries(ctx, r)
+	if err != nil || queries == nil {
+		return r.orErr(err)
+	}
+	return r.orErr(s.hubs(ctx, r, m, vectors, queries))
 }
 
 func (r *Result) orErr(err error) (*Result, error) {
