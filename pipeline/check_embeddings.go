@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/datasec/embedding"
+	"github.com/prerun/prerun/internal/redact"
 )
 
 // ScanEmbeddings looks for tampering in embedding vectors. Its facts are those
@@ -43,14 +45,14 @@ func (c ScanEmbeddings) CacheKey(context.Context) ([]string, error) {
 func (c ScanEmbeddings) Run(ctx context.Context, in *Input) (*Result, error) {
 	m, err := embedding.Open(c.FS, c.File)
 	if err != nil {
-		return nil, err
+		return unreadable(c.File, err), nil
 	}
 	s := c.Scanner
 	s.Queries, s.Workers, s.Seed = nil, in.Workers, in.Seed
 	if c.Queries != "" {
 		queries, err := embedding.Open(c.FS, c.Queries)
 		if err != nil {
-			return nil, err
+			return unreadable(c.Queries, err), nil
 		}
 		s.Queries = queries
 	}
@@ -63,6 +65,18 @@ func (c ScanEmbeddings) Run(ctx context.Context, in *Input) (*Result, error) {
 		Source: res,
 		Facts:  EmbeddingFacts(res),
 	}, nil
+}
+
+// unreadable is the result of a check that could not read a file: nothing is
+// known of it, which is no finding.
+func unreadable(name string, err error) *Result {
+	name = prerun.EscapePath(name)
+	return &Result{
+		Reason: fmt.Sprintf("%q could not be read", name),
+		Source: prerun.NewSource([]prerun.Subject{{Path: name}}, nil, []prerun.Gap{{
+			Location: prerun.Location{Path: name}, Reason: redact.Excerpt([]byte(err.Error()), maxReason),
+		}}),
+	}
 }
 
 // EmbeddingFacts are the facts of an embeddings scan as reports show them.
