@@ -185,23 +185,23 @@ func sentence(s string) string {
 // checkOrder puts first what a reader has to act on.
 var checkOrder = []string{"fail", "error", "inconclusive", "skipped", "waived", "pass", "not-applicable"}
 
+// byOutcome sorts a copy of checks; an outcome that is not known comes first.
+func byOutcome(checks []Check) []Check {
+	checks = slices.Clone(checks)
+	slices.SortStableFunc(checks, func(a, b Check) int {
+		return slices.Index(checkOrder, a.Outcome) - slices.Index(checkOrder, b.Outcome)
+	})
+	return checks
+}
+
 func (p *page) checks(checks []Check) {
-	rank := func(c pageCheck) int {
-		if i := slices.Index(checkOrder, c.Outcome); i >= 0 {
-			return i
-		}
-		return -1
-	}
-	for _, c := range checks {
+	for _, c := range byOutcome(checks) {
 		view := pageCheck{clean(c.ID), clean(c.Outcome), clean(c.Reason), c.Required, cleanAll(c.Items), cleanAll(c.Controls)}
 		p.Checks = append(p.Checks, view)
 		if !slices.Contains([]string{"pass", "fail", "waived"}, c.Outcome) {
 			p.Unknown = append(p.Unknown, view)
 		}
 	}
-	byRank := func(a, b pageCheck) int { return rank(a) - rank(b) }
-	slices.SortStableFunc(p.Checks, byRank)
-	slices.SortStableFunc(p.Unknown, byRank)
 }
 
 // Icon names the drawing that stands for an outcome.

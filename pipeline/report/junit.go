@@ -5,6 +5,8 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/prerun/prerun"
 )
@@ -25,6 +27,7 @@ type junitSuite struct {
 	Errors   int         `xml:"errors,attr"`
 	Skipped  int         `xml:"skipped,attr"`
 	Cases    []junitCase `xml:"testcase"`
+	Out      string      `xml:"system-out,omitempty"`
 }
 
 type junitCase struct {
@@ -45,15 +48,21 @@ type junitMessage struct {
 // the cases: what failed is a failure, what could not be decided is an error,
 // and only a waived or inapplicable check is skipped, because build servers
 // take a skipped case for a pass. Without checks every subject is a case, and
-// every finding and gap that belongs to no subject is one more.
+// every finding and gap that belongs to no subject is one more. When none of
+// them says why the verdict is no pass, the verdict itself is a case. A case
+// has one outcome, the gravest; its text holds the rest.
 func JUnit(w io.Writer, doc Document) error {
 	suite := junitSuite{Name: clean(doc.Command)}
 	if len(doc.Checks) > 0 {
 		suite.Cases = checkCases(doc)
+		suite.Out = listing(doc)
 	} else {
 		suite.Cases = subjectCases(doc)
 	}
-	for _, c := range suite.Cases {
+	suite.Cases = append(suite.Cases, verdictCase(doc, suite.Cases)...)
+	for i := range suite.Cases {
+		c := &suite.Cases[i]
+		c.merge()
 		suite.Tests++
 		switch {
 		case c.Failure != nil:
@@ -79,11 +88,72 @@ func JUnit(w io.Writer, doc Document) error {
 	return err
 }
 
+// merge leaves the gravest of a case's outcomes.
+func (c *junitCase) merge() {
+	var main *junitMessage
+	for _, m := range []**junitMessage{&c.Failure, &c.Error, &c.Skipped} {
+		switch {
+		case *m == nil:
+		case main == nil:
+			main = *m
+		default:
+			main.Text += (*m).Text
+			*m = nil
+		}
+	}
+}
+
+// verdictCase keeps a report whose verdict is no pass from reading as green,
+// as for a finding of the gate itself.
+func verdictCase(doc Document, cases []junitCase) []junitCase {
+	red := slices.ContainsFunc(cases, func(c junitCase) bool { return c.Failure != nil || c.Error != nil })
+	if doc.Verdict == prerun.Pass || red {
+		return nil
+	}
+	reason := clean(doc.Summary)
+	if reason == "" {
+		reason = newTally(doc).reason(doc.Verdict)
+	}
+	tc := junitCase{Class: clean(doc.Command), Name: "verdict"}
+	m := &junitMessage{Message: reason, Type: doc.Verdict.String()}
+	for f := range doc.source().Findings() {
+		if _, waived := doc.Waived[f.Fingerprint()]; !waived && f.Severity.AtLeast(doc.failOn()) {
+			m.Text += findingLine(f) + "\n"
+		}
+	}
+	if doc.Verdict == prerun.Fail {
+		tc.Failure = m
+	} else {
+		tc.Error = m
+	}
+	return []junitCase{tc}
+}
+
+// listing is what a gate's checks found, which belongs to no case alone.
+func listing(doc Document) string {
+	var b strings.Builder
+	for f := range doc.source().Findings() {
+		b.WriteString(findingLine(f))
+		if w, ok := doc.Waived[f.Fingerprint()]; ok {
+			b.WriteString(clean(fmt.Sprintf(" (waived by %s until %s)", w.Owner, w.Expires)))
+		}
+		b.WriteByte('\n')
+	}
+	for g := range doc.source().Gaps() {
+		b.WriteString(clean("not checked "+where(g.Location)+": "+g.Reason) + "\n")
+	}
+	return b.String()
+}
+
+func findingLine(f prerun.Finding) string {
+	return clean(fmt.Sprintf("%s %s %s: %s", f.Severity, f.Rule.ID, place(f), f.Message))
+}
+
 func checkCases(doc Document) []junitCase {
 	var out []junitCase
 	for _, c := range doc.Checks {
 		tc := junitCase{Class: clean(doc.Command), Name: clean(c.ID)}
-		m := &junitMessage{Message: clean(c.Reason), Type: c.Outcome}
+		m := &junitMessage{Message: clean(c.Reason), Type: clean(c.Outcome)}
 		switch c.Outcome {
 		case "pass":
 		case "fail":
@@ -138,13 +208,13 @@ func subjectPath(f prerun.Finding) string {
 
 func addFinding(tc *junitCase, f prerun.Finding, waived map[string]Waiver) {
 	into := &tc.Failure
-	line := fmt.Sprintf("%s %s %s: %s", f.Severity, f.Rule.ID, place(f), f.Message)
+	line := findingLine(f)
 	if w, ok := waived[f.Fingerprint()]; ok {
 		into = &tc.Skipped
-		line += fmt.Sprintf(" (waived by %s until %s)", w.Owner, w.Expires)
+		line += clean(fmt.Sprintf(" (waived by %s until %s)", w.Owner, w.Expires))
 	}
 	if *into == nil {
-		*into = &junitMessage{Message: clean(f.Message), Type: f.Rule.ID}
+		*into = &junitMessage{Message: clean(f.Message), Type: clean(f.Rule.ID)}
 	}
-	(*into).Text += clean(line) + "\n"
+	(*into).Text += line + "\n"
 }

@@ -5,89 +5,130 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
+)
+
+// How long a comment gets. Code hosts refuse one of more than 65,536 bytes.
+const (
+	markdownRows    = 50
+	markdownBytes   = 48 << 10
+	markdownMessage = 400 // letters
+	markdownName    = 200
 )
 
 // markdownEscaper takes the meaning from every character that has one in
-// Markdown, its tables, mentions and autolinks.
+// Markdown and its tables, from mentions, references to issues, and autolinks.
 var markdownEscaper = strings.NewReplacer(
 	`\`, `\\`, "`", "\\`", "*", `\*`, "_", `\_`, "{", `\{`, "}", `\}`, "[", `\[`, "]", `\]`,
-	"<", "&lt;", ">", "&gt;", "&", "&amp;", "(", `\(`, ")", `\)`, "#", `\#`, "+", `\+`, "!", `\!`,
-	"|", `\|`, "~", `\~`, "@", "@\u2060", "://", ":/\u2060/", "www.", "www\u2060.",
+	"<", "&lt;", ">", "&gt;", "&", "&amp;", "(", `\(`, ")", `\)`, "#", "\\#\u2060", "+", `\+`, "!", `\!`,
+	"|", `\|`, "~", `\~`, "$", `\$`, "@", "@\u2060", "://", ":/\u2060/", "www.", "www\u2060.",
 )
 
-func md(s string) string { return markdownEscaper.Replace(clean(s)) }
+// md is s as text of one line. A first letter that would make a list, a
+// heading or a rule is escaped as well.
+func md(s string) string {
+	s = markdownEscaper.Replace(clean(cut(s, markdownMessage)))
+	if strings.HasPrefix(s, "-") || strings.HasPrefix(s, "=") {
+		return `\` + s
+	}
+	return s
+}
 
-// code is s as code that nothing can break out of.
+// code is s as code that nothing can break out of. A pipe ends a table's cell
+// even in code, and how backslashes before it count differs between readers:
+// then the letters are escaped in an element.
 func code(s string) string {
-	s = strings.ReplaceAll(clean(s), "|", `\|`)
-	fence := "`"
-	for strings.Contains(s, fence) {
-		fence += "`"
+	s = clean(cut(s, markdownName))
+	if s == "" || strings.ContainsAny(s, "`|\\") || strings.Trim(s, " ") != s {
+		return "<code>" + md(s) + "</code>"
 	}
-	if strings.HasPrefix(s, "`") || strings.HasSuffix(s, "`") || s == "" {
-		s = " " + s + " "
+	return "`" + s + "`"
+}
+
+// cut keeps so many letters of s.
+func cut(s string, letters int) string {
+	if utf8.RuneCountInString(s) <= letters {
+		return s
 	}
-	return fence + s + fence
+	return string([]rune(s)[:letters-1]) + "…"
 }
 
 // Markdown writes a comment for a change request: the verdict, a table of
-// checks, a table of findings from the gravest down, and what was not checked.
-// A table of more than 50 rows is cut, and says so.
+// checks, measured rates against their thresholds, a table of findings from
+// the gravest down, and what was not checked. A table of more than 50 rows is
+// cut, as is all that goes beyond what code hosts take, and says so.
 func Markdown(w io.Writer, doc Document) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "## %s: %s\n\n", md(doc.title()), strings.ToUpper(doc.Verdict.String()))
-	if doc.Summary != "" {
-		fmt.Fprintf(&b, "%s\n\n", md(doc.Summary))
+	t := newTally(doc)
+	reason := doc.Summary
+	if reason == "" {
+		reason = t.reason(doc.Verdict)
 	}
-	fmt.Fprintf(&b, "%s\n", md(counts(doc)))
-	if len(doc.Checks) > 0 {
-		b.WriteString("\n| Outcome | Check | Items | Reason |\n|---|---|---|---|\n")
+	fmt.Fprintf(&b, "%s\n\n", md(reason))
+	if doc.AsOf != "" {
+		fmt.Fprintf(&b, "Evaluated as of %s. ", md(doc.AsOf))
 	}
-	for _, c := range doc.Checks {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", md(c.Outcome), code(c.ID), md(strings.Join(c.Items, " ")), md(c.Reason))
+	fmt.Fprintf(&b, "%s\n", sentence(md(t.String())))
+
+	gaps := rows{b: &b, head: "\n### Not checked\n\n| Where | Why |\n|---|---|\n"}
+	for g := range doc.source().Gaps() {
+		gaps.add(code(where(g.Location)), md(g.Reason))
 	}
+	gaps.end("gap")
 	markdownFindings(&b, doc)
-	markdownGaps(&b, doc)
+	checks := rows{b: &b, head: "\n### Checks\n\n| Outcome | Check | Items | Reason |\n|---|---|---|---|\n"}
+	for _, c := range byOutcome(doc.Checks) {
+		checks.add(md(c.Outcome), code(c.ID), md(strings.Join(c.Items, " ")), md(c.Reason))
+	}
+	checks.end("check")
+	plots := rows{b: &b, head: "\n### Behaviour\n\n| Verdict | Requirement | Measured | Interval | Required |\n|---|---|---|---|---|\n"}
+	for _, i := range doc.Intervals {
+		p := newPlot(i)
+		plots.add(md(p.Verdict), md(p.Name), p.Estimate, p.Interval, p.Threshold)
+	}
+	plots.end("requirement")
 	_, err := w.Write(b.Bytes())
 	return err
 }
 
-const markdownRows = 50
-
 func markdownFindings(b *bytes.Buffer, doc Document) {
-	n := 0
+	found := rows{b: b, head: "\n### Findings\n\n| Severity | Rule | Where | What |\n|---|---|---|---|\n"}
 	for _, group := range bySeverity(doc.source()) {
 		for _, f := range group.findings {
-			if n++; n > markdownRows {
-				continue
-			}
-			if n == 1 {
-				b.WriteString("\n| Severity | Rule | Where | What |\n|---|---|---|---|\n")
-			}
 			message := md(f.Message)
 			if waiver, ok := doc.Waived[f.Fingerprint()]; ok {
 				message += fmt.Sprintf(" *(waived by %s until %s)*", md(waiver.Owner), md(waiver.Expires))
 			}
-			fmt.Fprintf(b, "| %s | %s | %s | %s |\n", f.Severity, code(f.Rule.ID), code(place(f)), message)
+			found.add(f.Severity.String(), code(f.Rule.ID), code(place(f)), message)
 		}
 	}
-	if n > markdownRows {
-		fmt.Fprintf(b, "\nand %d more findings\n", n-markdownRows)
-	}
+	found.end("finding")
 }
 
-func markdownGaps(b *bytes.Buffer, doc Document) {
-	n := 0
-	for g := range doc.source().Gaps() {
-		if n++; n > markdownRows {
-			continue
-		}
-		if n == 1 {
-			b.WriteString("\n**Not checked**\n\n")
-		}
-		fmt.Fprintf(b, "- %s: %s\n", code(where(g.Location)), md(g.Reason))
+// A rows writes a table while there is room.
+type rows struct {
+	b    *bytes.Buffer
+	head string // written before the first row
+	n    int
+	left int // rows that found no room
+}
+
+func (r *rows) add(cells ...string) {
+	row := "| " + strings.Join(cells, " | ") + " |\n"
+	if r.left > 0 || r.n == markdownRows || r.b.Len()+len(r.head)+len(row) > markdownBytes {
+		r.left++
+		return
 	}
-	if n > markdownRows {
-		fmt.Fprintf(b, "- and %d more\n", n-markdownRows)
+	if r.n == 0 {
+		r.b.WriteString(r.head)
+	}
+	r.n++
+	r.b.WriteString(row)
+}
+
+func (r *rows) end(noun string) {
+	if r.left > 0 {
+		fmt.Fprintf(r.b, "\n%s not shown here\n", plural(r.left, "more "+noun))
 	}
 }

@@ -3,9 +3,11 @@ package report
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
-	"net/url"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/prerun/prerun"
 )
@@ -21,9 +23,11 @@ type object = map[string]any
 // SARIF writes a log of the Static Analysis Results Interchange Format, 2.1.0.
 // Rules carry their metadata and references. A nested path keeps its outermost
 // file as the artifact and stands whole as a logical location. Waived findings
-// are suppressed results. Gaps are notifications, and a verdict of incomplete
-// says that the execution was not successful, so that no reader takes it for
-// clean.
+// are suppressed results. Gaps and checks that are not satisfied are
+// notifications, and the execution counts as not successful when the verdict
+// is incomplete or a check did not come to an answer, so that no reader takes
+// an empty list of results for clean. Columns are left out: the vocabulary
+// counts bytes, SARIF characters.
 func SARIF(w io.Writer, doc Document) error {
 	rules := doc.rules()
 	index := make(map[string]int, len(rules))
@@ -32,32 +36,18 @@ func SARIF(w io.Writer, doc Document) error {
 	for f := range doc.source().Findings() {
 		results = append(results, sarifResult(f, index[f.Rule.ID], doc.Waived))
 	}
-	notifications := []object{}
-	for g := range doc.source().Gaps() {
-		notifications = append(notifications, object{
-			"level": "error", "message": object{"text": text(g.Reason)},
-			"locations": []object{sarifLocation(g.Location)},
-		})
-	}
-	artifacts := []object{}
-	for s := range doc.source().Subjects() {
-		a := object{"location": object{"uri": uri(s.Path)}}
-		if algorithm, hex, ok := strings.Cut(s.Digest, ":"); ok && algorithm == "sha256" {
-			a["hashes"] = object{"sha-256": hex}
-		}
-		artifacts = append(artifacts, a)
-	}
+	notifications, complete := sarifNotifications(doc)
 	log := object{
 		"$schema": sarifSchema, "version": sarifVersion,
 		"runs": []object{{
-			"tool": object{"driver": driver}, "results": results, "artifacts": artifacts,
+			"tool": object{"driver": driver}, "results": results, "artifacts": sarifArtifacts(doc),
 			"columnKind": "utf16CodeUnits",
 			"invocations": []object{{
-				"executionSuccessful": doc.Verdict != prerun.Incomplete, "exitCode": doc.Verdict.ExitCode(),
+				"executionSuccessful": complete && doc.Verdict != prerun.Incomplete, "exitCode": doc.Verdict.ExitCode(),
 				"toolExecutionNotifications": notifications,
 			}},
-			"automationDetails": object{"id": "prerun/" + doc.Command},
-			"properties":        object{"verdict": doc.Verdict.String()},
+			"automationDetails": object{"id": text("prerun/" + doc.Command + "/")},
+			"properties":        object{"verdict": doc.Verdict.String(), "checks": jsonChecks(doc.Checks)},
 		}},
 	}
 	var b bytes.Buffer
@@ -71,12 +61,58 @@ func SARIF(w io.Writer, doc Document) error {
 	return err
 }
 
-// text is never empty: the schema wants something to show.
+// text is never empty, because the schema wants something to show, has nothing
+// that does not print, and no link: SARIF reads [text](target) as one.
 func text(s string) string {
-	if s == "" {
+	if s = clean(s); s == "" {
 		return "-"
 	}
-	return strings.ToValidUTF8(s, "\ufffd")
+	return strings.ReplaceAll(s, "](", "] (")
+}
+
+func sarifNotifications(doc Document) (out []object, complete bool) {
+	out, complete = []object{}, true
+	for g := range doc.source().Gaps() {
+		out = append(out, object{
+			"level": "error", "message": object{"text": text(g.Reason)},
+			"locations": []object{sarifLocation(g.Location)},
+		})
+	}
+	for _, c := range doc.Checks {
+		switch c.Outcome {
+		case "pass", "waived", "not-applicable":
+			continue
+		case "fail":
+		default:
+			complete = false
+		}
+		out = append(out, object{
+			"level": "error", "message": object{"text": text(fmt.Sprintf("check %s: %s: %s", c.ID, c.Outcome, c.Reason))},
+		})
+	}
+	return out, complete
+}
+
+// sarifArtifacts lists each subject once, as the schema asks.
+func sarifArtifacts(doc Document) []object {
+	out := []object{}
+	seen := make(map[prerun.Subject]bool)
+	for s := range doc.source().Subjects() {
+		hash, ok := strings.CutPrefix(s.Digest, "sha256:")
+		if !ok {
+			s.Digest = ""
+		}
+		if s.Path = uri(s.Path); seen[s] {
+			continue
+		}
+		seen[s] = true
+		a := object{"location": object{"uri": s.Path}}
+		if ok {
+			a["hashes"] = object{"sha-256": clean(hash)}
+		}
+		out = append(out, a)
+	}
+	return out
 }
 
 func sarifRules(rules []prerun.Rule, index map[string]int) []object {
@@ -84,19 +120,25 @@ func sarifRules(rules []prerun.Rule, index map[string]int) []object {
 	for i, r := range rules {
 		index[r.ID] = i
 		tags := []string{"security"}
+		help := md(r.Help)
 		references := []object{}
 		for _, ref := range r.Refs {
-			tags = append(tags, strings.ToLower(ref.Catalogue)+"/"+ref.ID)
-			references = append(references, object{"catalogue": ref.Catalogue, "edition": ref.Edition, "id": ref.ID})
+			if tag := text(strings.ToLower(ref.Catalogue) + "/" + ref.ID); !slices.Contains(tags, tag) {
+				tags = append(tags, tag)
+			}
+			references = append(references, object{"catalogue": clean(ref.Catalogue), "edition": clean(ref.Edition), "id": clean(ref.ID)})
+			if address := link(ref); address != "" {
+				help += "\n\n[" + md(ref.ID) + "](" + address + ")"
+			}
 		}
 		out = append(out, object{
-			"id": r.ID, "name": camel(r.ID),
+			"id": text(r.ID), "name": camel(r.ID),
 			"shortDescription":     object{"text": text(r.Title)},
 			"fullDescription":      object{"text": text(r.Help)},
-			"help":                 object{"text": text(r.Help), "markdown": md(text(r.Help))},
+			"help":                 object{"text": text(r.Help), "markdown": help},
 			"defaultConfiguration": object{"level": level(r.Severity)},
 			"properties": object{
-				"tags": tags, "references": references, "precision": "high",
+				"tags": tags, "references": references,
 				"security-severity": score(r.Severity),
 			},
 		})
@@ -107,10 +149,11 @@ func sarifRules(rules []prerun.Rule, index map[string]int) []object {
 // camel is a rule id as a name without punctuation, which some readers want.
 func camel(id string) string {
 	var b strings.Builder
-	for part := range strings.FieldsFuncSeq(id, func(r rune) bool { return r == '.' || r == '-' }) {
-		b.WriteString(strings.ToUpper(part[:1]) + part[1:])
+	for part := range strings.FieldsFuncSeq(clean(id), func(r rune) bool { return r == '.' || r == '-' }) {
+		_, size := utf8.DecodeRuneInString(part)
+		b.WriteString(strings.ToUpper(part[:size]) + part[size:])
 	}
-	return b.String()
+	return text(b.String())
 }
 
 // level is SARIF's three-step scale; unrated counts as the gravest.
@@ -150,17 +193,17 @@ func sarifResult(f prerun.Finding, rule int, waived map[string]Waiver) object {
 	}
 	evidence := object{}
 	for key, value := range f.Evidence {
-		evidence[key] = strings.ToValidUTF8(value, "\ufffd")
+		evidence[clean(key)] = clean(value)
 	}
 	out := object{
-		"ruleId": f.Rule.ID, "ruleIndex": rule, "level": level(f.Severity),
+		"ruleId": text(f.Rule.ID), "ruleIndex": rule, "level": level(f.Severity),
 		"message":             object{"text": text(f.Message)},
 		"locations":           locations,
 		"partialFingerprints": object{"prerun/v1": fingerprint},
 		"rank":                rank(f.Severity),
 		"properties": object{
 			"severity": f.Severity.String(), "confidence": f.Confidence.String(), "evidence": evidence,
-			"subject": f.Subject.Path, "digest": f.Subject.Digest,
+			"subject": clean(f.Subject.Path), "digest": clean(f.Subject.Digest),
 		},
 	}
 	if w, ok := waived[fingerprint]; ok {
@@ -205,15 +248,28 @@ func sarifLocation(l prerun.Location) object {
 	if name != outer {
 		out["logicalLocations"] = []object{{"fullyQualifiedName": text(name), "kind": "member"}}
 	}
+	if l.Length > 0 && nested {
+		out["properties"] = object{"offset": l.Offset, "length": l.Length}
+	}
 	return out
 }
 
 // uri is a path as a relative reference. The path's own escapes are escaped
-// again, so that decoding gives the path of the vocabulary.
+// again, so that decoding gives the path of the vocabulary. A colon is escaped
+// because it would make a scheme, a leading slash because it would make a host
+// or a root.
 func uri(path string) string {
 	if path == "" {
 		return "."
 	}
-	u := url.URL{Path: strings.ToValidUTF8(path, "\ufffd")}
-	return strings.TrimPrefix(u.String(), "./")
+	const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/"
+	var b strings.Builder
+	for i := range len(path) {
+		if c := path[i]; strings.IndexByte(plain, c) >= 0 && (i > 0 || c != '/') {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
 }

@@ -44,9 +44,12 @@ func clean(s string) string {
 func Text(w io.Writer, doc Document) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s: %s\n", clean(doc.title()), strings.ToUpper(doc.Verdict.String()))
-	if doc.Summary != "" {
-		fmt.Fprintf(&b, "%s\n", clean(doc.Summary))
+	t := newTally(doc)
+	reason := doc.Summary
+	if reason == "" {
+		reason = t.reason(doc.Verdict)
 	}
+	fmt.Fprintf(&b, "%s\n", clean(reason))
 	if doc.AsOf != "" {
 		fmt.Fprintf(&b, "evaluated as of %s\n", clean(doc.AsOf))
 	}
@@ -54,12 +57,13 @@ func Text(w io.Writer, doc Document) error {
 		b.WriteByte('\n')
 	}
 	for _, c := range doc.Checks {
-		fmt.Fprintf(&b, "  %-14s %-22s %s\n", c.Outcome, clean(c.ID), clean(c.Reason))
+		line := fmt.Sprintf("  %-14s %-22s %s", clean(c.Outcome), clean(c.ID), clean(c.Reason))
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 	for _, group := range bySeverity(doc.source()) {
 		fmt.Fprintf(&b, "\n%s\n", group.severity)
 		for _, f := range group.findings {
-			fmt.Fprintf(&b, "  %s  %s\n    %s\n", clean(place(f)), f.Rule.ID, clean(f.Message))
+			fmt.Fprintf(&b, "  %s  %s\n    %s\n", clean(place(f)), clean(f.Rule.ID), clean(f.Message))
 			if waiver, ok := doc.Waived[f.Fingerprint()]; ok {
 				fmt.Fprintf(&b, "    waived by %s until %s: %s\n", clean(waiver.Owner), clean(waiver.Expires), clean(waiver.Reason))
 			}
@@ -73,34 +77,10 @@ func Text(w io.Writer, doc Document) error {
 		fmt.Fprintf(&b, "  %s  %s\n", clean(where(g.Location)), clean(g.Reason))
 	}
 	b.WriteByte('\n')
-	b.WriteString(counts(doc))
+	b.WriteString(t.String())
 	b.WriteByte('\n')
 	_, err := w.Write(b.Bytes())
 	return err
-}
-
-// counts is one line: how many subjects, findings at the threshold and below,
-// waived ones, gaps.
-func counts(doc Document) string {
-	src := doc.source()
-	subjects, counted, below, gaps := 0, 0, 0, 0
-	for range src.Subjects() {
-		subjects++
-	}
-	for f := range src.Findings() {
-		switch _, waived := doc.Waived[f.Fingerprint()]; {
-		case waived:
-		case f.Severity.AtLeast(doc.failOn()):
-			counted++
-		default:
-			below++
-		}
-	}
-	for range src.Gaps() {
-		gaps++
-	}
-	return fmt.Sprintf("%d subjects, %d findings at %s or above, %d below, %d waived, %d not checked",
-		subjects, counted, doc.failOn(), below, len(doc.Waived), gaps)
 }
 
 type severityGroup struct {
