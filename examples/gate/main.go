@@ -15,7 +15,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"embed"
 	"errors"
@@ -25,14 +24,12 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/prerun/prerun"
-	"github.com/prerun/prerun/internal/atomicfile"
+	"github.com/prerun/prerun/examples/internal/outfile"
 	"github.com/prerun/prerun/pipeline"
-	"github.com/prerun/prerun/pipeline/report"
 	"github.com/prerun/prerun/validate"
 )
 
@@ -152,7 +149,7 @@ func gate(ctx context.Context, kind, out string, stdout, stderr io.Writer) (code
 	if err != nil {
 		return 0, err
 	}
-	if err := write(out, doc, bundle); err != nil {
+	if err := outfile.Gate(out, doc, bundle); err != nil {
 		return 0, err
 	}
 	summarise(stdout, decision, out, time.Since(start))
@@ -199,34 +196,6 @@ func verdict(ctx context.Context, config *pipeline.Config, d *pipeline.Decision)
 	return bundle, err
 }
 
-// write puts the reports and the verdict into a folder. A verdict of an earlier
-// run is removed first: it must not stand beside a report that it does not
-// belong to.
-func write(dir string, doc report.Document, bundle []byte) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	verdictFile := filepath.Join(dir, "verdict.sigstore.json")
-	if err := os.Remove(verdictFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for name, writer := range map[string]report.Writer{
-		"report.html": report.HTML, "report.sarif": report.SARIF, "report.json": report.JSON,
-	} {
-		var buf bytes.Buffer
-		if err := writer(&buf, doc); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		if err := atomicfile.Write(filepath.Join(dir, name), buf.Bytes(), 0o644); err != nil {
-			return err
-		}
-	}
-	if bundle == nil {
-		return nil
-	}
-	return atomicfile.Write(verdictFile, bundle, 0o644)
-}
-
 // progress shows which checks have ended, on one line of a terminal.
 func progress(w io.Writer) func(pipeline.Event) {
 	f, ok := w.(*os.File)
@@ -270,7 +239,7 @@ func summarise(w io.Writer, d *pipeline.Decision, out string, took time.Duration
 	}
 	fmt.Fprintf(w, "\n%s\n%s: report.html, report.sarif, report.json", d.Reason, out)
 	if d.Model != nil {
-		fmt.Fprint(w, ", verdict.sigstore.json")
+		fmt.Fprintf(w, ", %s", outfile.Verdict)
 	}
 	fmt.Fprintf(w, "\n%.1f s\n", took.Seconds())
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/examples/internal/outfile"
 	"github.com/prerun/prerun/integrity"
-	"github.com/prerun/prerun/internal/atomicfile"
 	"github.com/prerun/prerun/internal/digestx"
 	"github.com/prerun/prerun/internal/keys"
 	"github.com/prerun/prerun/pipeline"
@@ -64,7 +64,7 @@ func (s *signatory) write(name string, data []byte) {
 	}
 	path := filepath.Join(s.dir, filepath.FromSlash(name))
 	s.fail(os.MkdirAll(filepath.Dir(path), 0o755))
-	s.fail(atomicfile.Write(path, data, 0o644))
+	s.fail(outfile.Write(path, data, 0o644))
 }
 
 func (s *signatory) signer(role string) prerun.Signer {

@@ -2,18 +2,17 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/prerun/prerun"
-	"github.com/prerun/prerun/internal/atomicfile"
-	"github.com/prerun/prerun/internal/limits"
+	"github.com/prerun/prerun/examples/internal/outfile"
 	"github.com/prerun/prerun/pipeline/report"
 )
 
@@ -21,50 +20,114 @@ import (
 type app struct {
 	stdout, stderr io.Writer
 	now            func() time.Time
+	start          time.Time
 
 	format string
-	output string
+	output string // for the report
 	failOn prerun.Severity
 	quiet  bool
 
-	code int
+	job     string // the command, as reports call it; "" before it begins
+	subject string // its first argument
+	writer  report.Writer
+	bundle  string // where sign writes to
+	line    bool   // progress stands on the terminal
+	code    int
+}
+
+// begin comes before every command that was used rightly.
+func (a *app) begin(cmd *cobra.Command, args []string) error {
+	writer, err := report.For(a.format)
+	if err != nil {
+		return err
+	}
+	if !cmd.HasParent() || cmd.HasSubCommands() || len(args) == 0 {
+		return nil // RunE says what is missing
+	}
+	a.writer, a.subject = writer, filepath.Base(args[0])
+	switch parent := cmd.Parent(); parent.Name() {
+	case "sign":
+		a.job, a.bundle, a.output = "sign", a.output, ""
+	case "verify":
+		a.job = "verify"
+	case "prerun":
+		a.job = cmd.Name()
+	default:
+		a.job = parent.Name() + " " + cmd.Name()
+	}
+	return nil
+}
+
+// A change adds to a document what only one command knows.
+type change func(*report.Document)
+
+func summary(format string, args ...any) change {
+	return func(doc *report.Document) { doc.Summary = fmt.Sprintf(format, args...) }
+}
+
+// lines show parts of an outcome, such as requirements, where a gate shows its
+// checks. The envelope has them as facts already.
+func (a *app) lines(checks []report.Check) change {
+	return func(doc *report.Document) {
+		if a.format != "json" {
+			doc.Checks = checks
+		}
+	}
 }
 
 // finish decides over a source at the threshold and writes the report.
-func (a *app) finish(command string, src prerun.Source, facts map[string]any, more ...func(*report.Document)) error {
-	doc := report.Document{
-		Command: command, Verdict: prerun.Decide(src, a.failOn), FailOn: a.failOn, Source: src, Facts: facts,
-	}
-	for _, change := range more {
+func (a *app) finish(src prerun.Source, facts map[string]any, changes ...change) error {
+	doc := report.Document{Verdict: prerun.Decide(src, a.failOn), Source: src, Facts: facts}
+	for _, change := range changes {
 		change(&doc)
 	}
 	return a.write(doc)
 }
 
-// write renders a document to --output and, unless that is all that was asked
-// for, to standard output. A report goes to a file whole or not at all.
+// brokeOff reports work that ended in an error, for whoever reads reports: what
+// was not looked at must not look like a report that was never asked for.
+func (a *app) brokeOff(err error) error {
+	if a.job == "" || a.format == "text" {
+		return nil
+	}
+	where := prerun.EscapePath(a.subject)
+	return a.finish(prerun.NewSource([]prerun.Subject{{Path: where}}, nil, []prerun.Gap{
+		{Location: prerun.Location{Path: where}, Reason: err.Error()},
+	}), nil)
+}
+
+// write renders a document to --output or to standard output. A report goes to
+// a file whole or not at all.
 func (a *app) write(doc report.Document) error {
-	writer, err := report.For(a.format)
-	if err != nil {
-		return err
+	doc.Command, doc.Stats = a.job, a.stats(doc.Stats)
+	if doc.FailOn == prerun.Unrated {
+		doc.FailOn = a.failOn
 	}
 	var buf bytes.Buffer
-	if err := writer(&buf, doc); err != nil {
+	if err := a.writer(&buf, doc); err != nil {
 		return err
 	}
+	a.clearLine()
 	a.code = doc.Verdict.ExitCode()
 	if a.output != "" {
-		return atomicfile.Write(a.output, buf.Bytes(), 0o644)
+		return outfile.Write(a.output, buf.Bytes(), 0o644)
 	}
 	if a.quiet {
 		return nil
 	}
-	_, err = a.stdout.Write(buf.Bytes())
+	_, err := a.stdout.Write(buf.Bytes())
 	return err
 }
 
-// progress reports a share of work on the terminal, or nothing elsewhere.
-func (a *app) progress(what string) func(done, total int64) {
+// stats adds the run's duration, "seconds".
+func (a *app) stats(stats map[string]any) map[string]any {
+	out := map[string]any{"seconds": a.now().Sub(a.start).Seconds()}
+	maps.Copy(out, stats)
+	return out
+}
+
+// terminal is standard error when somebody watches it, or nil.
+func (a *app) terminal() io.Writer {
 	f, ok := a.stderr.(*os.File)
 	if !ok || a.quiet {
 		return nil
@@ -72,115 +135,28 @@ func (a *app) progress(what string) func(done, total int64) {
 	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
 		return nil
 	}
+	return f
+}
+
+// progress shows a share of work on the terminal. It is nil elsewhere.
+func (a *app) progress(what string) func(done, total int64) {
+	w := a.terminal()
+	if w == nil {
+		return nil
+	}
 	var last time.Time
 	return func(done, total int64) {
-		if now := time.Now(); total > 0 && (done == total || now.Sub(last) > 100*time.Millisecond) {
-			last = now
-			fmt.Fprintf(f, "\r\x1b[K%s %3d %%", what, 100*done/total)
-			if done == total {
-				fmt.Fprint(f, "\r\x1b[K")
-			}
+		if now := time.Now(); total > 0 && now.Sub(last) > 100*time.Millisecond {
+			last, a.line = now, true
+			fmt.Fprintf(w, "\r\x1b[K%s %3d %%", what, 100*done/total)
 		}
 	}
 }
 
-// A place is a path of the command line: a folder, or a file in its folder.
-// What is read of it cannot leave the folder.
-type place struct {
-	root *os.Root
-	fsys fs.FS
-	file string // "" for a folder
-	dir  string // on the host, absolute
-}
-
-// open opens a path of the command line.
-func open(path string) (*place, error) {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return nil, err
+// clearLine takes the progress off the terminal.
+func (a *app) clearLine() {
+	if a.line {
+		a.line = false
+		fmt.Fprint(a.stderr, "\r\x1b[K")
 	}
-	info, err := os.Stat(abs)
-	if err != nil {
-		return nil, err
-	}
-	p := &place{dir: abs}
-	if !info.IsDir() {
-		p.dir, p.file = filepath.Split(abs)
-		p.dir = filepath.Clean(p.dir)
-	}
-	if p.root, err = os.OpenRoot(p.dir); err != nil {
-		return nil, err
-	}
-	p.fsys = p.root.FS()
-	return p, nil
-}
-
-func (p *place) Close() error { return p.root.Close() }
-
-// name is how the place is called in reports.
-func (p *place) name() string {
-	if p.file != "" {
-		return p.file
-	}
-	return filepath.Base(p.dir)
-}
-
-// relative makes a path of the command line relative to the place: it is so
-// already, or absolute and below it.
-func (p *place) relative(path string) (string, error) {
-	if !filepath.IsAbs(path) {
-		return filepath.ToSlash(filepath.Clean(path)), nil
-	}
-	rel, err := filepath.Rel(p.dir, path)
-	if err != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
-		return "", fmt.Errorf("%q does not lie below %q", path, p.name())
-	}
-	return filepath.ToSlash(rel), nil
-}
-
-// inside is the relative path of a file of the command line that lies below the
-// place, or "".
-func (p *place) inside(path string) string {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return ""
-	}
-	rel, err := p.relative(abs)
-	if err != nil {
-		return ""
-	}
-	return rel
-}
-
-// ignored is the list of --ignore, made relative, with a file of ours that lies
-// inside the model.
-func (p *place) ignored(list []string, own string) ([]string, error) {
-	var out []string
-	for _, path := range list {
-		rel, err := p.relative(path)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, rel)
-	}
-	if p.file == "" {
-		if rel := p.inside(own); rel != "" {
-			out = append(out, rel)
-		}
-	}
-	return out, nil
-}
-
-// readFile reads a small file that the user named.
-func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := limits.ReadAll(f, limits.MaxBundle)
-	if e, ok := errors.AsType[*limits.Error](err); ok {
-		e.Name = path
-	}
-	return data, err
 }

@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/datasec"
 	"github.com/prerun/prerun/datasec/embedding"
+	"github.com/prerun/prerun/examples/internal/outfile"
 	"github.com/prerun/prerun/integrity"
 	"github.com/prerun/prerun/pipeline"
 	"github.com/prerun/prerun/pipeline/report"
@@ -18,9 +21,9 @@ import (
 
 func (a *app) provenanceCommand() *cobra.Command {
 	var evidence, policyFile string
-	var inputs []string
+	var inputs, signers []string
 	cmd := &cobra.Command{
-		Use: "verify ARTIFACT", Short: "judge where an artefact comes from", Args: cobra.ExactArgs(1),
+		Use: "verify ARTIFACT", Short: "judge where an artefact comes from", Args: takes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			data, err := readFile(policyFile)
 			if err != nil {
@@ -28,7 +31,7 @@ func (a *app) provenanceCommand() *cobra.Command {
 			}
 			policy, err := provenance.ParsePolicy(data)
 			if err != nil {
-				return fmt.Errorf("%q: %w", policyFile, err)
+				return named(policyFile, err)
 			}
 			artifact, err := artifactOf(cmd, a, args[0], inputs)
 			if err != nil {
@@ -40,24 +43,83 @@ func (a *app) provenanceCommand() *cobra.Command {
 			}
 			defer src.Close()
 			v := provenance.Verifier{Now: a.now}
+			if v.Trust.Signers, err = trusted(signers); err != nil {
+				return err
+			}
 			rep, err := v.Verify(cmd.Context(), *artifact, provenance.Dir(src.only()), policy)
 			if err != nil {
 				return err
 			}
-			return a.finish("provenance verify", rep, pipeline.ProvenanceFacts(rep), func(doc *report.Document) {
+			return a.finish(rep, pipeline.ProvenanceFacts(rep), a.lines(requirementLines(rep)), func(doc *report.Document) {
+				doc.Verdict = provenanceVerdict(rep)
 				doc.Graphs = []report.Graph{pipeline.LineageGraph(rep.Lineage())}
 			})
 		},
 	}
-	cmd.Flags().StringVar(&evidence, "evidence", "", "folder or file of statements")
-	cmd.Flags().StringVar(&policyFile, "policy", "", "file of the policy, which names the trusted keys")
-	cmd.Flags().StringArrayVar(&inputs, "input", nil, "file that went in, such as training data; the policy names it by its base name")
+	cmd.Flags().StringVar(&evidence, "evidence", "", "`SRC` of signed statements: a folder or a file")
+	cmd.Flags().StringVar(&policyFile, "policy", "", "`FILE` of the policy: what must be true, and said by whom")
+	cmd.Flags().StringArrayVar(&signers, "signer", nil, "public key of a signer that the policy names, as `NAME=FILE` (repeatable)")
+	cmd.Flags().StringArrayVar(&inputs, "input", nil, "`FILE` that went in, such as training data; the policy names it by its base name (repeatable)")
 	must(cmd.MarkFlagRequired("evidence"))
 	must(cmd.MarkFlagRequired("policy"))
 	return group("provenance", "where a model comes from", cmd)
 }
 
+// trusted reads the keys of --signer.
+func trusted(signers []string) (map[string]prerun.Verifier, error) {
+	out := make(map[string]prerun.Verifier)
+	for _, arg := range signers {
+		name, file, ok := strings.Cut(arg, "=")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("--signer %q is not NAME=FILE", arg)
+		}
+		if out[name] != nil {
+			return nil, fmt.Errorf("--signer names %q twice", name)
+		}
+		pub, err := readPublicKey(file)
+		if err != nil {
+			return nil, err
+		}
+		if out[name], err = provenance.NewKeyVerifier(pub); err != nil {
+			return nil, named(file, err)
+		}
+	}
+	return out, nil
+}
+
+// provenanceVerdict goes by the requirements: what the policy demands is not
+// met by a threshold of severity.
+func provenanceVerdict(rep *provenance.Report) prerun.Verdict {
+	verdict := prerun.Pass
+	for _, r := range rep.Requirements {
+		switch r.Outcome {
+		case provenance.Met:
+		case provenance.NotMet, provenance.Absent:
+			return prerun.Fail
+		default:
+			verdict = prerun.Incomplete
+		}
+	}
+	return verdict
+}
+
+func requirementLines(rep *provenance.Report) []report.Check {
+	var out []report.Check
+	for _, r := range rep.Requirements {
+		outcome := "error"
+		switch r.Outcome {
+		case provenance.Met:
+			outcome = "pass"
+		case provenance.NotMet, provenance.Absent:
+			outcome = "fail"
+		}
+		out = append(out, report.Check{ID: r.Name, Outcome: outcome, Reason: r.Reason, Required: true})
+	}
+	return out
+}
+
 // artifactOf hashes an artefact of the command line, or takes a digest as it is.
+// Both orders of the root digest are names of it.
 func artifactOf(cmd *cobra.Command, a *app, arg string, inputs []string) (*provenance.Artifact, error) {
 	art := &provenance.Artifact{Name: arg}
 	if d, err := digest.Parse(arg); err == nil {
@@ -67,7 +129,7 @@ func artifactOf(cmd *cobra.Command, a *app, arg string, inputs []string) (*prove
 		if err != nil {
 			return nil, err
 		}
-		art.Name, art.Digests = name, []digest.Digest{m.Root()}
+		art.Name, art.Digests = name, roots(m)
 		for path, d := range m.Files() {
 			art.Files = append(art.Files, provenance.Item{Name: path, Digests: []digest.Digest{d}})
 		}
@@ -80,13 +142,20 @@ func artifactOf(cmd *cobra.Command, a *app, arg string, inputs []string) (*prove
 		if err != nil {
 			return nil, err
 		}
-		item := provenance.Item{Name: filepath.Base(input), Digests: []digest.Digest{m.Root()}}
+		item := provenance.Item{Name: filepath.Base(input), Digests: roots(m)}
 		if m.SingleFile {
 			item.Digests = append(item.Digests, m.Resources[0].Digest)
 		}
 		art.Inputs = append(art.Inputs, item)
 	}
 	return art, nil
+}
+
+func roots(m *integrity.Manifest) []digest.Digest {
+	if m.PythonRoot() == m.Root() {
+		return []digest.Digest{m.Root()}
+	}
+	return []digest.Digest{m.Root(), m.PythonRoot()}
 }
 
 func manifestOf(cmd *cobra.Command, a *app, path string) (*integrity.Manifest, string, error) {
@@ -102,9 +171,9 @@ func manifestOf(cmd *cobra.Command, a *app, path string) (*integrity.Manifest, s
 
 func (a *app) datasetCommand() *cobra.Command {
 	var schema datasec.Schema
-	var against string
+	var against, saveManifest string
 	cmd := &cobra.Command{
-		Use: "scan FILE...", Short: "find poison in training data or a retrieval corpus", Args: cobra.MinimumNArgs(1),
+		Use: "scan FILE...", Short: "find poison in training data or a retrieval corpus", Args: takes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var scanner datasec.Scanner
 			if against != "" {
@@ -113,47 +182,48 @@ func (a *app) datasetCommand() *cobra.Command {
 					return err
 				}
 				if scanner.Against, err = datasec.ParseManifest(data); err != nil {
-					return fmt.Errorf("%q: %w", against, err)
+					return named(against, err)
 				}
 			}
-			var shards []datasec.Shard
-			for _, arg := range args {
-				p, err := open(arg)
-				if err != nil {
-					return err
-				}
-				defer p.Close()
-				if p.file == "" {
-					return fmt.Errorf("%q is a folder; name its files", arg)
-				}
-				shards = append(shards, datasec.Files(p.fsys, schema, p.file)...)
+			places, done, err := openAll(args, openFile)
+			if err != nil {
+				return err
 			}
+			defer done()
+			names, files := labels(places), make(hostFiles)
+			for i, p := range places {
+				files[names[i]] = p.host()
+			}
+			shards := datasec.Files(files, schema, names...)
 			res, err := scanner.Scan(cmd.Context(), shards...)
 			if err != nil {
 				return err
 			}
 			facts := pipeline.DatasetFacts(res)
-			m, err := res.Manifest()
-			switch {
-			case err == nil:
-				facts["manifest"] = m
-			case !errors.Is(err, datasec.ErrIncomplete):
-				return err
+			if saveManifest != "" {
+				m, err := res.Manifest()
+				if err != nil {
+					return err
+				}
+				if err := outfile.Write(saveManifest, m.Encode(), 0o644); err != nil {
+					return err
+				}
 			}
-			return a.finish("dataset scan", res, facts)
+			return a.finish(res, facts, summary("%s", count(int(res.Rows()), "row")))
 		},
 	}
-	cmd.Flags().StringArrayVar(&schema.Text, "text", nil, "field that a model reads; all strings without it")
-	cmd.Flags().StringVar(&schema.Label, "label", "", "field of the label")
-	cmd.Flags().StringVar(&schema.ID, "id", "", "field that names the row")
-	cmd.Flags().StringVar(&against, "against", "", "manifest of the trusted data set")
+	cmd.Flags().StringArrayVar(&schema.Text, "text", nil, "`FIELD` that a model reads; all strings without it (repeatable)")
+	cmd.Flags().StringVar(&schema.Label, "label", "", "`FIELD` of the label")
+	cmd.Flags().StringVar(&schema.ID, "id", "", "`FIELD` that names the row")
+	cmd.Flags().StringVar(&against, "against", "", "manifest `FILE` of the trusted data set, which --save-manifest writes")
+	cmd.Flags().StringVar(&saveManifest, "save-manifest", "", "write the digests of files and rows to this `FILE`")
 	return group("dataset", "look at data", cmd)
 }
 
 func (a *app) embeddingsCommand() *cobra.Command {
 	var queries, labels string
 	cmd := &cobra.Command{
-		Use: "scan FILE", Short: "find tampering in embedding vectors", Args: cobra.ExactArgs(1),
+		Use: "scan FILE", Short: "find tampering in embedding vectors", Args: takes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if labels != "" {
 				return errors.New("--labels: class-level tests are not built yet")
@@ -172,23 +242,21 @@ func (a *app) embeddingsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.finish("embeddings scan", res, pipeline.EmbeddingFacts(res))
+			return a.finish(res, pipeline.EmbeddingFacts(res),
+				summary("%s of %d elements, %s", count(res.Rows, "vector"), res.Dim, count(res.Queries, "question")))
 		},
 	}
-	cmd.Flags().StringVar(&queries, "queries", "", "vectors of questions that users ask")
-	cmd.Flags().StringVar(&labels, "labels", "", "class of each vector")
+	cmd.Flags().StringVar(&queries, "queries", "", "`FILE` with vectors of questions that users ask")
+	cmd.Flags().StringVar(&labels, "labels", "", "`FILE` with the class of each vector (not built yet)")
 	return group("embeddings", "look at vectors", cmd)
 }
 
 func openMatrix(path string) (embedding.Matrix, string, error) {
-	p, err := open(path)
+	p, err := openFile(path)
 	if err != nil {
 		return nil, "", err
 	}
 	defer p.Close()
-	if p.file == "" {
-		return nil, "", fmt.Errorf("%q is a folder, not a file of vectors", path)
-	}
-	m, err := embedding.Open(p.fsys, p.file)
+	m, err := embedding.Open(hostFiles{p.file: p.host()}, p.file)
 	return m, p.file, err
 }

@@ -1,17 +1,20 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/examples/internal/outfile"
 	"github.com/prerun/prerun/integrity"
-	"github.com/prerun/prerun/internal/atomicfile"
-	"github.com/prerun/prerun/internal/keys"
 	"github.com/prerun/prerun/pipeline"
 	"github.com/prerun/prerun/pipeline/report"
 )
@@ -25,10 +28,10 @@ type hashFlags struct {
 }
 
 func (f *hashFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.algorithm, "algorithm", integrity.SHA256, "digest of files: sha256, blake2b, blake3")
-	cmd.Flags().Int64Var(&f.shardSize, "shard-size", 0, "hash ranges of this many bytes instead of whole files")
+	cmd.Flags().StringVar(&f.algorithm, "algorithm", integrity.SHA256, "digest of files: sha256; blake2b and blake3 are not built yet")
+	cmd.Flags().Int64Var(&f.shardSize, "shard-size", 0, "hash ranges of `BYTES` instead of whole files")
 	cmd.Flags().BoolVar(&f.symlinks, "allow-symlinks", false, "let links stand for the files that they lead to")
-	cmd.Flags().StringArrayVar(&f.ignore, "ignore", nil, "path to leave out, relative to PATH or absolute below it")
+	cmd.Flags().StringArrayVar(&f.ignore, "ignore", nil, "`PATH` to leave out, relative to the model or absolute below it (repeatable)")
 }
 
 func (f *hashFlags) manifest(ctx context.Context, a *app, p *place, own string) (*integrity.Manifest, error) {
@@ -49,7 +52,7 @@ func (f *hashFlags) manifest(ctx context.Context, a *app, p *place, own string) 
 func (a *app) hashCommand() *cobra.Command {
 	var flags hashFlags
 	cmd := &cobra.Command{
-		Use: "hash PATH", Short: "print the digests of a model's files and its root digest", Args: cobra.ExactArgs(1),
+		Use: "hash PATH", Short: "print the digests of a model's files and its root digest", Args: takes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := open(args[0])
 			if err != nil {
@@ -60,15 +63,30 @@ func (a *app) hashCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.finish("hash", manifestSource(p, m), manifestFacts(m), summary(m.Root().String()))
+			if a.format == "text" {
+				a.writer = func(w io.Writer, _ report.Document) error { return listManifest(w, m) }
+			}
+			return a.finish(manifestSource(p, m), manifestFacts(m), summary("root %s", m.Root()))
 		},
 	}
 	flags.add(cmd)
 	return cmd
 }
 
-func summary(text string) func(*report.Document) {
-	return func(doc *report.Document) { doc.Summary = text }
+// listManifest writes the digests as other programs of this kind do: one line
+// for each file or shard, the root first.
+func listManifest(w io.Writer, m *integrity.Manifest) error {
+	fmt.Fprintf(w, "root %s\n", m.Root())
+	if python := m.PythonRoot(); python != m.Root() {
+		fmt.Fprintf(w, "python root %s\n", python)
+	}
+	fmt.Fprintln(w)
+	for _, r := range m.Resources {
+		if _, err := fmt.Fprintf(w, "%s  %s\n", r.Digest, prerun.EscapePath(r.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func manifestSource(p *place, m *integrity.Manifest) prerun.Source {
@@ -109,34 +127,16 @@ type signing struct {
 
 func (s *signing) add(cmd *cobra.Command) {
 	s.hashFlags.add(cmd)
-	cmd.Flags().StringVar(&s.form, "form", "spec", "form of the statement: spec, or python for its tool's verifier")
-	cmd.Flags().StringVar(&s.privateKey, "private-key", "", "PEM file of the private key")
-	cmd.Flags().StringVar(&s.passwordFile, "password-file", "", "file with the key's password")
+	cmd.Flags().StringVar(&s.form, "form", "spec", "form of the statement: spec, or python for the Python tool's verifier")
+	cmd.Flags().StringVar(&s.privateKey, "private-key", "", "PEM `FILE` of the private key")
+	cmd.Flags().StringVar(&s.passwordFile, "password-file", "", "`FILE` with the password of an encrypted key")
 	must(cmd.MarkFlagRequired("private-key"))
 }
 
-func must(err error) {
-	if err != nil {
-		panic(err) // a flag that was not defined: a mistake in this program
-	}
-}
-
-func (s *signing) key() (crypto.Signer, error) {
-	if s.passwordFile != "" {
-		return nil, fmt.Errorf("--password-file: encrypted keys are not built yet")
-	}
-	data, err := readFile(s.privateKey)
-	if err != nil {
-		return nil, err
-	}
-	key, err := keys.ParsePrivate(data)
-	if err != nil {
-		return nil, fmt.Errorf("%q: %w", s.privateKey, err)
-	}
-	return key, nil
-}
+func (s *signing) key() (crypto.Signer, error) { return readPrivateKey(s.privateKey, s.passwordFile) }
 
 // sign hashes, signs and writes the bundle; the report goes to standard output.
+// A bundle inside the model is recorded as ignored.
 func (s *signing) sign(ctx context.Context, a *app, path string, signer prerun.Signer) error {
 	form := integrity.FormSpec
 	switch s.form {
@@ -146,11 +146,7 @@ func (s *signing) sign(ctx context.Context, a *app, path string, signer prerun.S
 	default:
 		return fmt.Errorf("--form %q is neither spec nor python", s.form)
 	}
-	bundleFile := a.output
-	if bundleFile == "" {
-		bundleFile = "model.sig"
-	}
-	a.output = ""
+	bundleFile := cmp.Or(a.bundle, "model.sig")
 	p, err := open(path)
 	if err != nil {
 		return err
@@ -164,16 +160,16 @@ func (s *signing) sign(ctx context.Context, a *app, path string, signer prerun.S
 	if err != nil {
 		return err
 	}
-	if err := atomicfile.Write(bundleFile, bundle, 0o644); err != nil {
+	if err := outfile.Write(bundleFile, bundle, 0o644); err != nil {
 		return err
 	}
-	return a.finish("sign", manifestSource(p, m), manifestFacts(m), summary("signed, bundle written"))
+	return a.finish(manifestSource(p, m), manifestFacts(m), summary("signed; the bundle is %q", bundleFile))
 }
 
 func (a *app) signKeyCommand() *cobra.Command {
 	var s signing
 	cmd := &cobra.Command{
-		Use: "key PATH", Short: "sign with a long-lived key", Args: cobra.ExactArgs(1),
+		Use: "key PATH", Short: "sign with a long-lived key", Args: takes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			key, err := s.key()
 			if err != nil {
@@ -195,7 +191,7 @@ func (a *app) signCertificateCommand() *cobra.Command {
 	var leafFile string
 	var chainFiles []string
 	cmd := &cobra.Command{
-		Use: "certificate PATH", Short: "sign with a key that a certificate vouches for", Args: cobra.ExactArgs(1),
+		Use: "certificate PATH", Short: "sign with a key that a certificate vouches for", Args: takes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			key, err := s.key()
 			if err != nil {
@@ -213,8 +209,8 @@ func (a *app) signCertificateCommand() *cobra.Command {
 		},
 	}
 	s.add(cmd)
-	cmd.Flags().StringVar(&leafFile, "signing-certificate", "", "PEM file of the key's certificate")
-	cmd.Flags().StringArrayVar(&chainFiles, "certificate-chain", nil, "PEM file of certificates between it and a root")
+	cmd.Flags().StringVar(&leafFile, "signing-certificate", "", "PEM `FILE` of the key's certificate")
+	cmd.Flags().StringArrayVar(&chainFiles, "certificate-chain", nil, "PEM `FILE` of certificates between it and a root (repeatable)")
 	must(cmd.MarkFlagRequired("signing-certificate"))
 	return cmd
 }
@@ -228,12 +224,12 @@ func readCertificates(files ...string) ([]*x509.Certificate, error) {
 		}
 		certs, err := integrity.ParseCertificates(data)
 		if err != nil {
-			return nil, fmt.Errorf("%q: %w", file, err)
+			return nil, named(file, err)
 		}
 		out = append(out, certs...)
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("no certificate given")
+		return nil, errors.New("no certificate given")
 	}
 	return out, nil
 }
@@ -253,8 +249,8 @@ type verifying struct {
 }
 
 func (v *verifying) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&v.signature, "signature", "model.sig", "the bundle")
-	cmd.Flags().StringArrayVar(&v.ignore, "ignore", nil, "path that need not be signed, relative to PATH or absolute below it")
+	cmd.Flags().StringVar(&v.signature, "signature", "", "bundle `FILE` that sign wrote")
+	cmd.Flags().StringArrayVar(&v.ignore, "ignore", nil, "`PATH` that need not be signed, relative to the model or absolute below it (repeatable)")
 	cmd.Flags().BoolVar(&v.ignoreUnsigned, "ignore-unsigned-files", false, "tolerate files that are not signed")
 	cmd.Flags().BoolVar(&v.strict, "strict", false, "refuse every departure from the specification")
 	must(cmd.MarkFlagRequired("signature"))
@@ -278,7 +274,7 @@ func (v *verifying) verify(ctx context.Context, a *app, path string, trust preru
 	}
 	verifier := integrity.Verifier{
 		Ignore: ignore, Strict: v.strict, InsecureIgnoreUnsigned: v.ignoreUnsigned, InsecureAcceptV02: !v.strict,
-		Progress: a.progress("verifying"),
+		Progress: a.progress("verifying"), BundleName: prerun.EscapePath(filepath.Base(v.signature)),
 	}
 	var res *integrity.Result
 	if p.file != "" {
@@ -289,7 +285,7 @@ func (v *verifying) verify(ctx context.Context, a *app, path string, trust preru
 	if res == nil {
 		return err
 	}
-	return a.finish("verify", res, pipeline.VerifyFacts(res), func(doc *report.Document) {
+	return a.finish(res, pipeline.VerifyFacts(res), func(doc *report.Document) {
 		switch {
 		case err == nil:
 			doc.Verdict, doc.Summary = prerun.Pass, "verified, signed by "+res.Signed.Signer
@@ -305,7 +301,7 @@ func (a *app) verifyKeyCommand() *cobra.Command {
 	var v verifying
 	var publicKey string
 	cmd := &cobra.Command{
-		Use: "key PATH", Short: "verify with a public key", Args: cobra.ExactArgs(1),
+		Use: "key PATH", Short: "verify with a public key", Args: takes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			pub, err := readPublicKey(publicKey)
 			if err != nil {
@@ -319,28 +315,16 @@ func (a *app) verifyKeyCommand() *cobra.Command {
 		},
 	}
 	v.add(cmd)
-	cmd.Flags().StringVar(&publicKey, "public-key", "", "PEM file of the signer's public key")
+	cmd.Flags().StringVar(&publicKey, "public-key", "", "PEM `FILE` of the signer's public key")
 	must(cmd.MarkFlagRequired("public-key"))
 	return cmd
-}
-
-func readPublicKey(path string) (crypto.PublicKey, error) {
-	data, err := readFile(path)
-	if err != nil {
-		return nil, err
-	}
-	pub, err := keys.ParsePublic(data)
-	if err != nil {
-		return nil, fmt.Errorf("%q: %w", path, err)
-	}
-	return pub, nil
 }
 
 func (a *app) verifyCertificateCommand() *cobra.Command {
 	var v verifying
 	var chain []string
 	cmd := &cobra.Command{
-		Use: "certificate PATH", Short: "verify with trusted roots", Args: cobra.ExactArgs(1),
+		Use: "certificate PATH", Short: "verify with trusted roots", Args: takes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			certs, err := readCertificates(chain...)
 			if err != nil {
@@ -355,7 +339,7 @@ func (a *app) verifyCertificateCommand() *cobra.Command {
 		},
 	}
 	v.add(cmd)
-	cmd.Flags().StringArrayVar(&chain, "certificate-chain", nil, "PEM file of trusted roots and of intermediates")
+	cmd.Flags().StringArrayVar(&chain, "certificate-chain", nil, "PEM `FILE` of trusted roots and of intermediates (repeatable)")
 	must(cmd.MarkFlagRequired("certificate-chain"))
 	return cmd
 }

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
-	"io/fs"
-	"path"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -15,72 +17,110 @@ import (
 
 func (a *app) scanCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "scan PATH...", Short: "find code execution and malformed structure in model files", Args: cobra.MinimumNArgs(1),
+		Use: "scan PATH...", Short: "find code execution and malformed structure in model files",
+		Args: takes,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var sources []prerun.Source
-			facts := map[string]any{"files": []map[string]any{}, "globals": []map[string]any{}}
-			for _, arg := range args {
-				res, err := scanPlace(cmd.Context(), arg)
-				if err != nil {
-					return err
-				}
-				sources = append(sources, res)
-				for key, more := range pipeline.ScanFacts(res) {
-					facts[key] = append(facts[key].([]map[string]any), more.([]map[string]any)...)
-				}
+			places, done, err := openAll(args, open)
+			if err != nil {
+				return err
 			}
-			return a.finish("scan", merge(sources), facts)
+			defer done()
+			var all merged
+			files, globals := []map[string]any{}, []map[string]any{}
+			for i, label := range labels(places) {
+				dir := ""
+				if len(places) > 1 && places[i].file == "" {
+					dir = prerun.EscapePath(label)
+				}
+				res, err := places[i].scan(cmd.Context(), label)
+				switch {
+				case cmd.Context().Err() != nil:
+					return err
+				case err != nil: // the others are looked at all the same
+					all.gap(prerun.EscapePath(label), err)
+					continue
+				}
+				all.add(dir, res)
+				facts := pipeline.ScanFacts(res)
+				for _, file := range facts["files"].([]map[string]any) {
+					if dir != "" {
+						file["path"] = under(dir, file["path"].(string))
+					}
+					files = append(files, file)
+				}
+				globals = append(globals, facts["globals"].([]map[string]any)...)
+			}
+			return a.finish(all.source(), map[string]any{"files": files, "globals": globals},
+				summary("%s with what they hold", count(len(files), "file")))
 		},
 	}
 }
 
-func scanPlace(ctx context.Context, arg string) (*scan.Result, error) {
-	p, err := open(arg)
-	if err != nil {
-		return nil, err
-	}
-	defer p.Close()
+// scan reads the place: its tree, or its one file under the label.
+func (p *place) scan(ctx context.Context, label string) (*scan.Result, error) {
 	if p.file == "" {
 		return scan.Scanner{}.Scan(ctx, p.fsys)
 	}
-	f, err := p.root.Open(p.file)
+	f, err := os.Open(p.host())
 	if err != nil {
-		return nil, err
+		return nil, errors.Unwrap(err) // the label says where
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return nil, errors.Unwrap(err)
 	}
-	return scan.Scanner{}.ScanFile(ctx, p.file, f, info.Size())
+	return scan.Scanner{}.ScanFile(ctx, label, f, info.Size())
 }
 
-// merge is what several sources say together.
-func merge(sources []prerun.Source) prerun.Source {
-	if len(sources) == 1 {
-		return sources[0]
-	}
-	var subjects []prerun.Subject
-	var findings []prerun.Finding
-	var gaps []prerun.Gap
-	for _, src := range sources {
-		for s := range src.Subjects() {
-			subjects = append(subjects, s)
-		}
-		for f := range src.Findings() {
-			findings = append(findings, f)
-		}
-		for g := range src.Gaps() {
-			gaps = append(gaps, g)
-		}
-	}
-	return prerun.NewSource(subjects, findings, gaps)
+// merged is what several sources say together.
+type merged struct {
+	subjects []prerun.Subject
+	findings []prerun.Finding
+	gaps     []prerun.Gap
 }
 
+// add takes a source over, with its paths below dir unless that is "".
+func (m *merged) add(dir string, src prerun.Source) {
+	move := func(name string) string {
+		if dir == "" {
+			return name
+		}
+		return under(dir, name)
+	}
+	for s := range src.Subjects() {
+		s.Path = move(s.Path)
+		m.subjects = append(m.subjects, s)
+	}
+	for f := range src.Findings() {
+		f.Subject.Path = move(f.Subject.Path)
+		f.Locations = slices.Clone(f.Locations)
+		for i := range f.Locations {
+			f.Locations[i].Path = move(f.Locations[i].Path)
+		}
+		m.findings = append(m.findings, f)
+	}
+	for g := range src.Gaps() {
+		g.Location.Path = move(g.Location.Path)
+		m.gaps = append(m.gaps, g)
+	}
+}
+
+func (m *merged) gap(name string, err error) {
+	m.subjects = append(m.subjects, prerun.Subject{Path: name})
+	m.gaps = append(m.gaps, prerun.Gap{Location: prerun.Location{Path: name}, Reason: err.Error()})
+}
+
+func (m *merged) source() prerun.Source { return prerun.NewSource(m.subjects, m.findings, m.gaps) }
+
+// weightsCommand looks at a model's tensors. Its facts are those of
+// [pipeline.WeightsFacts] and, with a base, delta[] with a line for each tensor
+// that both have, missing[] and extra[] with the names of the others, and
+// relative, the size of the change as a share of the base.
 func (a *app) weightsCommand() *cobra.Command {
 	var base string
 	cmd := &cobra.Command{
-		Use: "scan FILE", Short: "look at a model's numbers, alone or against its base", Args: cobra.ExactArgs(1),
+		Use: "scan FILE", Short: "look at a model's numbers, alone or against its base", Args: takes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := open(args[0])
 			if err != nil {
@@ -92,8 +132,9 @@ func (a *app) weightsCommand() *cobra.Command {
 				return err
 			}
 			facts := pipeline.WeightsFacts(res)
+			about := summary("%s", count(len(res.Tensors), "tensor"))
 			if base == "" {
-				return a.finish("weights scan", res, facts)
+				return a.finish(res, facts, about)
 			}
 			b, err := open(base)
 			if err != nil {
@@ -104,52 +145,29 @@ func (a *app) weightsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			facts["delta"] = delta.Tensors
+			facts["delta"], facts["relative"] = orEmpty(delta.Tensors), delta.Relative
 			facts["missing"], facts["extra"] = orEmpty(delta.Missing), orEmpty(delta.Extra)
-			facts["relative"] = delta.Relative
-			return a.finish("weights scan", merge([]prerun.Source{res, delta}), facts)
+			var both merged
+			both.add("", res)
+			both.add("", delta)
+			return a.finish(both.source(), facts, about)
 		},
 	}
-	cmd.Flags().StringVar(&base, "base", "", "the model that it was made from")
+	cmd.Flags().StringVar(&base, "base", "", "model `FILE` that it was made from")
 	return group("weights", "look at what the weights say", cmd)
 }
 
-func orEmpty(s []string) []string {
+func orEmpty[T any](s []T) []T {
 	if s == nil {
-		return []string{}
+		return []T{}
 	}
 	return s
 }
 
-// only is a tree that holds nothing but the file of the command line, or the
-// whole folder.
-func (p *place) only() fs.FS {
-	if p.file == "" {
-		return p.fsys
+// count is a number with its noun.
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
 	}
-	return oneFile{p.fsys, p.file}
-}
-
-// oneFile shows one file of a tree and the root that holds it.
-type oneFile struct {
-	fs.FS
-	name string
-}
-
-func (t oneFile) Open(name string) (fs.File, error) {
-	if name != "." && name != t.name {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
-	}
-	return t.FS.Open(name)
-}
-
-func (t oneFile) ReadDir(name string) ([]fs.DirEntry, error) {
-	if name != "." {
-		return nil, &fs.PathError{Op: "readdir", Path: name, Err: fs.ErrNotExist}
-	}
-	info, err := fs.Stat(t.FS, path.Clean(t.name))
-	if err != nil {
-		return nil, err
-	}
-	return []fs.DirEntry{fs.FileInfoToDirEntry(info)}, nil
+	return fmt.Sprintf("%d %ss", n, noun)
 }
