@@ -100,7 +100,12 @@ func TestOutcomes(t *testing.T) {
 
 		{"prompts/changed", func(w *world) { w.put("prompts/system.txt", []byte("Delete the mail.\n")) }, "prompts.lock", fail, "pipeline.prompt.changed", false},
 		{"prompts/unlocked", func(w *world) { w.put("prompts/other.txt", []byte("x")) }, "prompts.lock", fail, "pipeline.prompt.unlocked", false},
-		{"prompts/missing", func(w *world) { delete(w.fs, "prompts/system.txt"); w.put("prompts", nil); delete(w.fs, "prompts"); w.dir("prompts") }, "prompts.lock", fail, "pipeline.prompt.missing", false},
+		{"prompts/missing", func(w *world) {
+			delete(w.fs, "prompts/system.txt")
+			w.put("prompts", nil)
+			delete(w.fs, "prompts")
+			w.dir("prompts")
+		}, "prompts.lock", fail, "pipeline.prompt.missing", false},
 		{"prompts/malformed", func(w *world) { w.put("prompts.lock", []byte("{}")) }, "prompts.lock", errored, "pipeline.check.error", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
