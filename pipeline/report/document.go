@@ -56,24 +56,25 @@ type Waiver struct {
 
 // A Graph is a lineage: nodes, and edges from child to parent.
 type Graph struct {
-	Title string
-	Nodes []Node
-	Edges []Edge
+	Title string `json:"title"`
+	Nodes []Node `json:"nodes"`
+	Edges []Edge `json:"edges"`
 }
 
 // A Node is one artefact.
 type Node struct {
-	ID     string // unique in the graph
-	Label  string
-	Kind   string // "model", "dataset", "code", "builder", ...
-	Digest string
+	ID     string `json:"id"` // unique in the graph
+	Label  string `json:"label"`
+	Kind   string `json:"kind"` // "model", "dataset", "code", "builder", ...
+	Digest string `json:"digest,omitempty"`
 }
 
 // An Edge says that From was made out of To, and how well that is known.
 type Edge struct {
-	From, To string
-	Grade    string // "verified", "signed-unpinned", "claimed", "observed"
-	Label    string
+	From  string `json:"from"`
+	To    string `json:"to"`
+	Grade string `json:"grade"`           // "verified", "signed-unpinned", "claimed", "observed"
+	Label string `json:"label,omitempty"` // who says so; one that starts with "refused" is drawn as that
 }
 
 // An Interval is an estimate with its bound, against a threshold.
