@@ -327,7 +327,10 @@ func newPageFinding(f prerun.Finding, waived map[string]Waiver) pageFinding {
 		switch {
 		case i == 0:
 		case i <= pageOpen:
-			out.Also = append(out.Also, clean(where(l)))
+			if l.Path == f.Path() && (l.Line > 0 || l.Length > 0 || l.Fragment != "") {
+				l.Path = "" // named above
+			}
+			out.Also = append(out.Also, strings.TrimPrefix(clean(where(l)), "#"))
 		case i == len(f.Locations)-1:
 			out.Also = append(out.Also, fmt.Sprintf("and %d more", len(f.Locations)-1-pageOpen))
 		}
