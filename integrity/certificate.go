@@ -66,10 +66,11 @@ func (s *CertificateSigner) Sign(ctx context.Context, payloadType string, payloa
 }
 
 // A CertificateVerifier trusts bundles of method certificate whose certificate
-// leads to one of the roots and is valid now. Until a timestamp authority or a
-// log vouches for an earlier time, now is the only time that is known: a
-// signature outlives its certificate only by being made again. It is a
-// [prerun.Verifier], safe for concurrent use.
+// leads to one of the roots, by certificates that were valid when it signed.
+// That is at each time that Times proves, or else now: without a timestamp
+// authority that vouches for an earlier time, now is the only time that is
+// known, and a signature ends with its certificate. It is a [prerun.Verifier],
+// safe for concurrent use.
 //
 // Revocation is not checked: the check would need the network.
 type CertificateVerifier struct {
@@ -80,11 +81,19 @@ type CertificateVerifier struct {
 	// name; nil accepts every signer that the roots vouch for.
 	Accept func(leaf *x509.Certificate) error
 
+	// Times proves the time of signing by the timestamps of a bundle; nil leaves
+	// them alone. Those that do not count are named in the warnings.
+	Times TimeVerifier
+
+	// RequireTime refuses a bundle of which no time is proven, however valid
+	// its certificates are now.
+	RequireTime bool
+
 	Now func() time.Time // nil means time.Now
 
-	// InsecureAtNotBefore asks whether the chain was valid when the signer's
-	// certificate began to be, as the Python tool does until 1.1.1: an expired
-	// certificate passes, however old.
+	// InsecureAtNotBefore asks, where no time is proven, whether the chain was
+	// valid when the signer's certificate began to be, as the Python tool does
+	// until 1.1.1: an expired certificate passes, however old.
 	InsecureAtNotBefore bool
 }
 
@@ -129,12 +138,25 @@ func (v *CertificateVerifier) verify(ctx context.Context, bundle []byte, verify 
 	if got := methodOf(b); got != MethodCertificate {
 		return nil, newError(ErrUntrusted, "", "signed by method %s, and a certificate was asked for", got)
 	}
-	policy := &dsse.ChainPolicy{Roots: v.Roots, Intermediates: v.Intermediates, Leaf: v.Accept, At: v.at}
-	signed, err := verify(policy, b)
+	times, warnings, err := proveTimes(ctx, v.Times, v.RequireTime, b)
 	if err != nil {
-		return nil, trustError(err)
+		return nil, err
 	}
-	return signed, nil
+	at := []func(*x509.Certificate) time.Time{v.at}
+	if len(times) > 0 {
+		at = nil
+	}
+	for _, t := range distinct(times) {
+		at = append(at, func(*x509.Certificate) time.Time { return t })
+	}
+	var signed *prerun.Signed
+	for _, at := range at {
+		policy := &dsse.ChainPolicy{Roots: v.Roots, Intermediates: v.Intermediates, Leaf: v.Accept, At: at}
+		if signed, err = verify(policy, b); err != nil {
+			return nil, trustError(err)
+		}
+	}
+	return timed(signed, times, warnings), nil
 }
 
 func (v *CertificateVerifier) at(leaf *x509.Certificate) time.Time {

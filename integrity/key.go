@@ -68,7 +68,16 @@ func (s *KeySigner) Sign(ctx context.Context, payloadType string, payload []byte
 
 // A KeyVerifier trusts one key, and bundles of method key signed with it. It is
 // a [prerun.Verifier], safe for concurrent use.
-type KeyVerifier struct{ v *dsse.KeyVerifier }
+type KeyVerifier struct {
+	// Times proves the time of signing by the timestamps of a bundle; nil leaves
+	// them alone. Those that do not count are named in the warnings.
+	Times TimeVerifier
+
+	// RequireTime refuses a bundle of which no time is proven.
+	RequireTime bool
+
+	v *dsse.KeyVerifier
+}
 
 // NewKeyVerifier takes an ECDSA key on P-256, P-384 or P-521; any other is an
 // [ErrUnsupported].
@@ -80,7 +89,7 @@ func NewKeyVerifier(pub crypto.PublicKey) (*KeyVerifier, error) {
 	if err != nil {
 		return nil, &Error{Kind: ErrUnsupported, Err: err}
 	}
-	return &KeyVerifier{v}, nil
+	return &KeyVerifier{v: v}, nil
 }
 
 // Verify implements [prerun.Verifier]. A bundle that names another key, or
@@ -97,7 +106,11 @@ func (v *KeyVerifier) Verify(ctx context.Context, bundle []byte) (*prerun.Signed
 	if err != nil {
 		return nil, trustError(err)
 	}
-	return signed, nil
+	times, warnings, err := proveTimes(ctx, v.Times, v.RequireTime, b)
+	if err != nil {
+		return nil, err
+	}
+	return timed(signed, times, warnings), nil
 }
 
 func methodOf(b *dsse.Bundle) string {
