@@ -142,10 +142,16 @@ func optionsKey(options any) (string, bool) {
 
 func nameable(v reflect.Value) bool {
 	switch v.Kind() {
-	case reflect.Pointer, reflect.Func, reflect.Chan, reflect.UnsafePointer, reflect.Map:
+	case reflect.Pointer, reflect.Func, reflect.Chan, reflect.UnsafePointer:
 		return v.IsNil()
 	case reflect.Interface:
 		return v.IsNil() || nameable(v.Elem())
+	case reflect.Map: // fmt sorts by key
+		for it := v.MapRange(); it.Next(); {
+			if !nameable(it.Key()) || !nameable(it.Value()) {
+				return false
+			}
+		}
 	case reflect.Slice, reflect.Array:
 		for i := range v.Len() {
 			if !nameable(v.Index(i)) {

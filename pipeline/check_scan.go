@@ -32,11 +32,12 @@ func (c ScanModel) CacheKey(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	formats := c.Scanner.Formats
-	if formats == nil {
-		formats = scan.Builtin()
+	if c.Scanner.Formats == nil {
+		for _, f := range scan.Builtin() {
+			content = append(content, "built-in format "+f.Info().ID)
+		}
 	}
-	for _, f := range formats {
+	for _, f := range c.Scanner.Formats {
 		options, ok := optionsKey(f)
 		if !ok {
 			return nil, nil

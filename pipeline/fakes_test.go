@@ -3,13 +3,17 @@ package pipeline_test
 import (
 	"context"
 	"encoding/json"
+	"io/fs"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/internal/digestx"
 	"github.com/prerun/prerun/internal/dsse"
+	"github.com/prerun/prerun/internal/keys"
 	"github.com/prerun/prerun/pipeline"
+	"github.com/prerun/prerun/provenance"
 )
 
 // A fake is a check that does what a test wants.
@@ -104,3 +108,13 @@ func payloadOf(t testing.TB, bundle []byte) []byte {
 	}
 	return b.Envelope.Payload
 }
+
+func link(target string) *fstest.MapFile {
+	return &fstest.MapFile{Data: []byte(target), Mode: fs.ModeSymlink}
+}
+
+// A signer and its verifier for tests that have no testing.TB at hand.
+var (
+	rapidSigner, _ = provenance.NewKeySigner(keys.Demo("approver"))
+	rapidTrust, _  = provenance.NewKeyVerifier(keys.Demo("approver").Public())
+)
