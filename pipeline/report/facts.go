@@ -51,11 +51,9 @@ func (p *page) facts(doc Document) error {
 		case m.Value.Flat():
 			p.Facts = append(p.Facts, m)
 		case m.Value.nests():
-			for _, inner := range m.Value.Members {
-				p.Figures = append(p.Figures, pageFigures{inner.Name, inner.Value})
-			}
+			p.Figures = append(p.Figures, m.Value.Members...)
 		default:
-			p.Figures = append(p.Figures, pageFigures{m.Name, m.Value})
+			p.Figures = append(p.Figures, m)
 		}
 	}
 	stats, err := r.read(doc.Stats)

@@ -81,7 +81,7 @@ type page struct {
 	Plots        []plot
 	Drawings     []drawing
 	Facts        []member // one line each
-	Figures      []pageFigures
+	Figures      []member // folded
 	Stats        []member
 	Subjects     []prerun.Subject
 	MoreSubjects int
@@ -134,11 +134,6 @@ type pageFinding struct {
 	Evidence    [][2]string
 	Fingerprint string
 	Waiver      *Waiver
-}
-
-type pageFigures struct {
-	Name  string
-	Value fact
 }
 
 func newPage(doc Document) (*page, error) {

@@ -3,7 +3,12 @@ package report
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
+	"maps"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/prerun/prerun"
 )
@@ -58,9 +63,7 @@ func JSON(w io.Writer, doc Document) error {
 		Subjects: []jsonSubject{}, Findings: []jsonFinding{}, Gaps: []jsonGap{},
 		Facts: make(map[string]any), Stats: doc.Stats,
 	}
-	for k, v := range doc.Facts {
-		e.Facts[k] = v
-	}
+	maps.Copy(e.Facts, doc.Facts)
 	if doc.Checks != nil {
 		e.Facts["checks"] = jsonChecks(doc.Checks)
 	}
@@ -80,14 +83,36 @@ func JSON(w io.Writer, doc Document) error {
 			Fragment: g.Location.Fragment, Reason: g.Reason,
 		})
 	}
-	var buf bytes.Buffer // nothing half-written when a fact does not marshal
-	enc := json.NewEncoder(&buf)
+	return writeJSON(w, e)
+}
+
+// writeJSON writes v, or nothing when a part of it does not marshal. What does
+// not print is escaped, so that a log on a terminal or a page that shows it is
+// read as written; decoding gives the same.
+func writeJSON(w io.Writer, v any) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", " ")
-	if err := enc.Encode(e); err != nil {
+	if err := enc.Encode(v); err != nil {
 		return err
 	}
-	_, err := w.Write(buf.Bytes())
+	hidden := func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
+	out := b.Bytes()
+	if bytes.IndexFunc(out, hidden) >= 0 {
+		out = make([]byte, 0, b.Len()+64)
+		for _, r := range b.String() {
+			switch high, low := utf16.EncodeRune(r); {
+			case !hidden(r):
+				out = utf8.AppendRune(out, r)
+			case r > 0xffff:
+				out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+			default:
+				out = fmt.Appendf(out, `\u%04x`, r)
+			}
+		}
+	}
+	_, err := w.Write(out)
 	return err
 }
 

@@ -27,12 +27,15 @@ var markdownEscaper = strings.NewReplacer(
 // md is s as text of one line. A first letter that would make a list, a
 // heading or a rule is escaped as well.
 func md(s string) string {
-	s = markdownEscaper.Replace(clean(cut(s, markdownMessage)))
+	s = markdownEscaper.Replace(clean(s))
 	if strings.HasPrefix(s, "-") || strings.HasPrefix(s, "=") {
 		return `\` + s
 	}
 	return s
 }
+
+// brief is md of what may be long.
+func brief(s string) string { return md(cut(s, markdownMessage)) }
 
 // code is s as code that nothing can break out of. A pipe ends a table's cell
 // even in code, and how backslashes before it count differs between readers:
@@ -59,33 +62,33 @@ func cut(s string, letters int) string {
 // cut, as is all that goes beyond what code hosts take, and says so.
 func Markdown(w io.Writer, doc Document) error {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "## %s: %s\n\n", md(doc.title()), strings.ToUpper(doc.Verdict.String()))
+	fmt.Fprintf(&b, "## %s: %s\n\n", brief(doc.title()), strings.ToUpper(doc.Verdict.String()))
 	t := newTally(doc)
 	reason := doc.Summary
 	if reason == "" {
 		reason = t.reason(doc.Verdict)
 	}
-	fmt.Fprintf(&b, "%s\n\n", md(reason))
+	fmt.Fprintf(&b, "%s\n\n", brief(reason))
 	if doc.AsOf != "" {
-		fmt.Fprintf(&b, "Evaluated as of %s. ", md(doc.AsOf))
+		fmt.Fprintf(&b, "Evaluated as of %s. ", brief(doc.AsOf))
 	}
-	fmt.Fprintf(&b, "%s\n", sentence(md(t.String())))
+	fmt.Fprintf(&b, "%s\n", sentence(brief(t.String())))
 
 	gaps := rows{b: &b, head: "\n### Not checked\n\n| Where | Why |\n|---|---|\n"}
 	for g := range doc.source().Gaps() {
-		gaps.add(code(where(g.Location)), md(g.Reason))
+		gaps.add(code(where(g.Location)), brief(g.Reason))
 	}
 	gaps.end("gap")
 	markdownFindings(&b, doc)
 	checks := rows{b: &b, head: "\n### Checks\n\n| Outcome | Check | Items | Reason |\n|---|---|---|---|\n"}
 	for _, c := range byOutcome(doc.Checks) {
-		checks.add(md(c.Outcome), code(c.ID), md(strings.Join(c.Items, " ")), md(c.Reason))
+		checks.add(brief(c.Outcome), code(c.ID), brief(strings.Join(c.Items, " ")), brief(c.Reason))
 	}
 	checks.end("check")
 	plots := rows{b: &b, head: "\n### Behaviour\n\n| Verdict | Requirement | Measured | Interval | Required |\n|---|---|---|---|---|\n"}
 	for _, i := range doc.Intervals {
 		p := newPlot(i)
-		plots.add(md(p.Verdict), md(p.Name), p.Estimate, p.Interval, p.Threshold)
+		plots.add(brief(p.Verdict), brief(p.Name), p.Estimate, p.Interval, p.Threshold)
 	}
 	plots.end("requirement")
 	_, err := w.Write(b.Bytes())
@@ -96,9 +99,9 @@ func markdownFindings(b *bytes.Buffer, doc Document) {
 	found := rows{b: b, head: "\n### Findings\n\n| Severity | Rule | Where | What |\n|---|---|---|---|\n"}
 	for _, group := range bySeverity(doc.source()) {
 		for _, f := range group.findings {
-			message := md(f.Message)
+			message := brief(f.Message)
 			if waiver, ok := doc.Waived[f.Fingerprint()]; ok {
-				message += fmt.Sprintf(" *(waived by %s until %s)*", md(waiver.Owner), md(waiver.Expires))
+				message += fmt.Sprintf(" *(waived by %s until %s)*", brief(waiver.Owner), brief(waiver.Expires))
 			}
 			found.add(f.Severity.String(), code(f.Rule.ID), code(place(f)), message)
 		}

@@ -1,8 +1,6 @@
 package report
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -50,15 +48,7 @@ func SARIF(w io.Writer, doc Document) error {
 			"properties":        object{"verdict": doc.Verdict.String(), "checks": jsonChecks(doc.Checks)},
 		}},
 	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", " ")
-	if err := enc.Encode(log); err != nil {
-		return err
-	}
-	_, err := w.Write(b.Bytes())
-	return err
+	return writeJSON(w, log)
 }
 
 // text is never empty, because the schema wants something to show, has nothing
@@ -120,7 +110,8 @@ func sarifRules(rules []prerun.Rule, index map[string]int) []object {
 	for i, r := range rules {
 		index[r.ID] = i
 		tags := []string{"security"}
-		help := md(r.Help)
+		var help strings.Builder
+		help.WriteString(md(r.Help))
 		references := []object{}
 		for _, ref := range r.Refs {
 			if tag := text(strings.ToLower(ref.Catalogue) + "/" + ref.ID); !slices.Contains(tags, tag) {
@@ -128,14 +119,14 @@ func sarifRules(rules []prerun.Rule, index map[string]int) []object {
 			}
 			references = append(references, object{"catalogue": clean(ref.Catalogue), "edition": clean(ref.Edition), "id": clean(ref.ID)})
 			if address := link(ref); address != "" {
-				help += "\n\n[" + md(ref.ID) + "](" + address + ")"
+				help.WriteString("\n\n[" + md(ref.ID) + "](" + address + ")")
 			}
 		}
 		out = append(out, object{
 			"id": text(r.ID), "name": camel(r.ID),
 			"shortDescription":     object{"text": text(r.Title)},
 			"fullDescription":      object{"text": text(r.Help)},
-			"help":                 object{"text": text(r.Help), "markdown": help},
+			"help":                 object{"text": text(r.Help), "markdown": help.String()},
 			"defaultConfiguration": object{"level": level(r.Severity)},
 			"properties": object{
 				"tags": tags, "references": references,

@@ -171,6 +171,27 @@ func TestJSONEnvelope(t *testing.T) {
 	}
 }
 
+// What does not print is escaped in JSON, and text comes back as it was.
+func TestJSONHostileText(t *testing.T) {
+	for _, s := range append([]string{"\U000e0041"}, nasty...) {
+		for _, format := range []string{"json", "sarif"} {
+			if err := checkText(strings.ReplaceAll(render(t, format, hostile(s)), "\ufffd", "")); err != nil {
+				t.Errorf("%s of %q: %v", format, s, err)
+			}
+		}
+		if !utf8.ValidString(s) {
+			continue // each bad byte became a mark
+		}
+		var got struct{ Subjects []struct{ Path string } }
+		if err := json.Unmarshal([]byte(render(t, "json", hostile(s))), &got); err != nil {
+			t.Fatal(err)
+		}
+		if got := got.Subjects[0].Path; got != s {
+			t.Errorf("%q comes back as %q", s, got)
+		}
+	}
+}
+
 // Offset 0 is an offset, and a location without bytes has none.
 func TestJSONOffset(t *testing.T) {
 	r := rule("a.b.c", prerun.Low)
