@@ -445,7 +445,7 @@ func TestAllocationBound(t *testing.T) {
 	})
 	huge := []byte(`{"t":{"dtype":"F32","shape":[1000000000,1000000],"data_offsets":[0,4000000000000000]}}`)
 	claims := append(binary.LittleEndian.AppendUint64(nil, uint64(len(huge))), huge...)
-	size := int64(4_000_000_000_000_000 + len(claims))
+	size := 4_000_000_000_000_000 + int64(len(claims))
 	testutil.AllocBound(t, 4<<20, func() { // it claims more than it has
 		r, err := weights.Scanner{}.ScanFile(t.Context(), "m", bytes.NewReader(claims), size)
 		if err != nil || prerun.Decide(r, prerun.Medium) != prerun.Incomplete {
