@@ -13,4 +13,4 @@ var (
 	}
 )
 
-const BufferSize = bufferSize
+const RoundSize = roundSize

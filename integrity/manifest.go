@@ -13,6 +13,7 @@ import (
 
 	"github.com/prerun/prerun/internal/digestx"
 	"github.com/prerun/prerun/internal/limits"
+	"github.com/prerun/prerun/internal/sha256mb"
 )
 
 // SHA256 is the default algorithm, as manifests write it.
@@ -27,15 +28,16 @@ const MaxResources = limits.MaxTreeFiles
 // An algorithm is known to the format; without a constructor it is not
 // supported here yet.
 type algorithm struct {
-	size int
-	make func() hash.Hash
+	size  int
+	make  func() hash.Hash
+	lanes func() int // streams that one core hashes at once
 }
 
 // algorithms by the name in the format. BLAKE2b is the 512-bit one.
 var algorithms = map[string]algorithm{
-	SHA256:    {sha256.Size, sha256.New},
-	"blake2b": {64, nil},
-	"blake3":  {32, nil},
+	SHA256:    {sha256.Size, func() hash.Hash { return sha256mb.New() }, sha256mb.Lanes},
+	"blake2b": {size: 64},
+	"blake3":  {size: 32},
 }
 
 // Parameters say how a manifest was made. They are recorded in the signature,
