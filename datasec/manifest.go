@@ -21,8 +21,10 @@ const manifestSchema = "prerun/dataset-manifest/v1"
 // A Manifest says which rows a data set consists of, and in which files they
 // stood. Root identifies the rows: it is the same for a copy that is cut into
 // other files or ordered otherwise, as long as field names and values are the
-// same. It is computed from [Record.Digest] with LtHash (1024 lanes of 32
-// bits, SHAKE128) and SHA-256.
+// same. It is the SHA-256 of "prerun data set root v1\n", the number of rows as
+// a big-endian number of eight bytes, and 1024 sums modulo 2^32, little-endian:
+// of the first 4096 bytes that AES-256 in counter mode, from a counter of zero,
+// makes of each row's [Record.Digest] as its key.
 type Manifest struct {
 	Root  digest.Digest
 	Rows  int64
