@@ -36,20 +36,20 @@
 // hundred, without the largest 2), the most cautious of the three counts, and so
 // does the more cautious of two similarities, plain and centred. The false
 // discovery rate is controlled at [Scanner.FDR]. Vectors that all but equal each
-// other count as one among the vectors, lest planted copies hide each other or an
+// other count as one among the vectors, lest planted copies hide each other or
 // honest boilerplate passes for a hub. Misses and false alarms on
 // real embeddings stand in benchmarks/embedding-hubs.md.
 //
 // # What it does not decide
 //
 // A vector that attracts one topic only, or a few chosen questions, looks like
-// a popular vector of that topic and is found as "hits" at most. Several
+// a popular vector of that topic and is often found as "hits" only, or not at all. Several
 // similar passages planted for one question are not found. A hub that acts
 // through words, in a lexical or hybrid index, does not show in vectors. A clean
 // result says nothing about the texts behind the vectors.
 //
 // Fewer than 100 vectors or 30 queries have no tail to speak of: that is a gap,
-// not a clean result. Memory is bounded by [Scanner.MaxBytes]; time is that of
+// not a clean result. Memory is bounded by five times [Scanner.MaxBytes]; time is that of
 // queries × vectors × dimension multiplications, with queries sampled above
 // [Scanner.MaxQueries]. Results do not depend on the number of workers.
 package embedding
