@@ -3,6 +3,7 @@ package pipeline
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 
@@ -51,6 +52,9 @@ func (c ScanDataset) CacheKey(context.Context) ([]string, error) {
 
 // Run implements [Check].
 func (c ScanDataset) Run(ctx context.Context, in *Input) (*Result, error) {
+	if c.Scanner.Detectors != nil && len(c.Scanner.Detectors) == 0 {
+		return nil, errNoDetector
+	}
 	s := c.Scanner
 	s.Workers, s.Seed = in.Workers, in.Seed
 	res, err := s.Scan(ctx, datasec.Files(c.FS, c.Schema, c.Files...)...)
@@ -63,6 +67,8 @@ func (c ScanDataset) Run(ctx context.Context, in *Input) (*Result, error) {
 		Facts:  DatasetFacts(res),
 	}, nil
 }
+
+var errNoDetector = errors.New("there is no detector to look with")
 
 // DatasetFacts are the facts of a data set scan as reports show them.
 func DatasetFacts(res *datasec.Result) map[string]any {

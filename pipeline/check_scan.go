@@ -53,6 +53,9 @@ func (c ScanModel) Run(ctx context.Context, in *Input) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Scanner.Formats != nil && len(c.Scanner.Formats) == 0 {
+		return nil, errNoDetector
+	}
 	s := c.Scanner
 	s.Workers = in.Workers
 	res, err := s.Scan(ctx, tree)

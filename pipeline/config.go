@@ -96,7 +96,7 @@ type CheckConfig struct {
 	Text      []string  `json:"text"`      // dataset: fields that a model reads
 	Label     string    `json:"label"`     // dataset
 	RowID     string    `json:"row_id"`    // dataset
-	Detectors *[]string `json:"detectors"` // scan (formats), dataset: by name; absent means all
+	Detectors *[]string `json:"detectors"` // scan (formats), dataset: by name; absent means all, empty is an error
 
 	File    string `json:"file"`    // embeddings
 	Queries string `json:"queries"` // embeddings, optional
@@ -435,6 +435,9 @@ func (b *builder) dataset(c *CheckConfig) (Check, error) {
 
 // selected picks by name, in the order of the configuration.
 func selected[T any](c *CheckConfig, byName map[string]T) ([]T, error) {
+	if len(*c.Detectors) == 0 {
+		return nil, c.errorf("detectors names none; leave it out to have all")
+	}
 	out := make([]T, 0, len(*c.Detectors))
 	for _, name := range *c.Detectors {
 		d, ok := byName[name]

@@ -9,6 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/datasec"
+	"github.com/prerun/prerun/integrity/scan"
 	"github.com/prerun/prerun/pipeline"
 )
 
@@ -283,4 +285,31 @@ func (w *world) resign() {
 	w.signModel("model")
 	w.signProvenance("trainer", digestOf(w, "data/train.jsonl"))
 	w.signEvidence()
+}
+
+// A check that would look with nothing does not pass.
+func TestNothingToLookWith(t *testing.T) {
+	w := newWorld(t)
+	d := runFakes(
+		t,
+		pipeline.ScanDataset{FS: w.fs, Files: []string{"data/train.jsonl"}, Scanner: datasec.Scanner{Detectors: []datasec.Detector{}}},
+		pipeline.ScanDataset{ID: "no.files", FS: w.fs},
+		pipeline.ScanModel{FS: w.fs, Path: "model", Scanner: scan.Scanner{Formats: []scan.Format{}}},
+		pipeline.ScanModel{ID: "limits", FS: w.fs, Path: "model", Scanner: scan.Scanner{Limits: scan.Limits{Bytes: 1}}},
+		pipeline.ScanModel{ID: "no.folder", FS: w.fs, Path: "nowhere"},
+		pipeline.ScanModel{ID: "a.file", FS: w.fs, Path: "model.sig"},
+		pipeline.ScanWeights{FS: w.fs, Path: "prompts"},
+		pipeline.ScanWeights{ID: "no.weights", FS: w.fs, Path: "nowhere"},
+		pipeline.ScanEmbeddings{FS: w.fs, File: "nowhere.npy"},
+		pipeline.ScanEmbeddings{ID: "no.queries", FS: w.fs, File: "corpus.npy", Queries: "nowhere.npy"},
+		pipeline.LockPrompts{FS: w.fs, Path: "nowhere", Lock: "prompts.lock"},
+		pipeline.LockPrompts{ID: "no.lock", FS: w.fs, Path: "prompts", Lock: "nowhere"},
+		pipeline.RunSuite{},
+		pipeline.VerifyModel{FS: w.fs, Model: "model", Signature: "model.sig"},
+	)
+	for _, c := range d.Checks {
+		if c.Outcome != pipeline.Errored && c.Outcome != pipeline.Inconclusive {
+			t.Errorf("%s: %v, %s", c.ID, c.Outcome, c.Reason)
+		}
+	}
 }
