@@ -243,7 +243,7 @@ func (a *app) embeddingsCommand() *cobra.Command {
 				return err
 			}
 			return a.finish(res, pipeline.EmbeddingFacts(res),
-				summary("%s of %d elements, %s", count(res.Rows, "vector"), res.Dim, count(res.Queries, "question")))
+				summary("%s of %d elements, %d queries", count(res.Rows, "vector"), res.Dim, res.Queries))
 		},
 	}
 	cmd.Flags().StringVar(&queries, "queries", "", "`FILE` with vectors of questions that users ask")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/prerun/prerun"
@@ -163,6 +165,11 @@ func (a *app) verdictCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			for _, d := range append(subjects, cmp.Or(policyDigest, subjects[0])) {
+				if _, err := digest.Parse(d); err != nil {
+					return fmt.Errorf("digest %q: %w", d, err)
+				}
+			}
 			v, err := pipeline.VerifyVerdict(cmd.Context(), bundle, trust, pipeline.VerdictPolicy{
 				Subjects: subjects, PolicyDigest: policyDigest, Verifier: verifier, MaxAge: maxAge, Now: a.now(),
 				InsecureAnyPolicy: policyDigest == "", InsecureAnyVerifier: verifier == "",
@@ -205,11 +212,11 @@ func (a *app) verdict(file string, v *pipeline.Verdict, err error, policyDigest,
 	}
 	var findings []prerun.Finding
 	var gaps []prerun.Gap
-	about := summary("verified")
+	about := ""
 	switch at := (prerun.Location{Path: where}); {
 	case err == nil:
+		about = "verified, signed by " + v.Signer
 	case pipeline.Refused(err):
-		about = summary("%s", err)
 		findings = append(findings, prerun.Finding{
 			Rule: refused, Severity: refused.Severity, Confidence: prerun.ConfidenceHigh,
 			Subject: subjects[0], Locations: []prerun.Location{at}, Message: err.Error(),
@@ -217,7 +224,7 @@ func (a *app) verdict(file string, v *pipeline.Verdict, err error, policyDigest,
 	default:
 		gaps = append(gaps, prerun.Gap{Location: at, Reason: err.Error()})
 	}
-	return a.finish(prerun.NewSource(subjects, findings, gaps), facts, a.lines(checks), about)
+	return a.finish(prerun.NewSource(subjects, findings, gaps), facts, a.lines(checks), summary("%s", about))
 }
 
 // notAsked names what the user did not ask for, so that nobody takes it for

@@ -51,7 +51,7 @@ func (a *app) scanCommand() *cobra.Command {
 				globals = append(globals, facts["globals"].([]map[string]any)...)
 			}
 			return a.finish(all.source(), map[string]any{"files": files, "globals": globals},
-				summary("%s with what they hold", count(len(files), "file")))
+				summary("%s, nested ones included", count(len(files), "file")))
 		},
 	}
 }
