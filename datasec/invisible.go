@@ -93,8 +93,11 @@ func (in *inspector) look(runes []rune, i int) int {
 		return 0
 	case in.bidi.take(r):
 		return 0
-	case isFiller(r) || r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0xfff9 && r <= 0xfffb:
+	case isFiller(r):
 		in.invisible()
+		return 0
+	case r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0xfff9 && r <= 0xfffb:
+		in.strays++ // controls come in runs where text was decoded wrongly
 		return 0
 	}
 	in.rtl = in.rtl || r >= 0x590 && r <= 0x8ff || r >= 0xfb1d && r <= 0xfeff || r >= 0x10800 && r <= 0x10fff || r >= 0x1e800 && r <= 0x1efff
