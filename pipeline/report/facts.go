@@ -47,7 +47,7 @@ func (p *page) facts(doc Document) error {
 	}
 	for _, m := range all.Members {
 		switch {
-		case m.Value.Flat() && m.Value.Text == p.Reason: // stands at the top
+		case m.Value.Flat() && sentence(m.Value.Text) == p.Reason: // stands at the top
 		case m.Value.Flat():
 			p.Facts = append(p.Facts, m)
 		case m.Value.nests():

@@ -14,6 +14,7 @@ type drawing struct {
 	Width, Height int
 	Nodes         []drawnNode
 	Edges         []drawnEdge
+	Sideways      bool
 	Grades        []gradeLegend // those that occur
 	List          []listedEdge
 	Left          int // nodes that are in the list but not in the drawing
@@ -47,16 +48,40 @@ type gradeLegend struct{ Class, Grade, Meaning string }
 
 type listedEdge struct{ From, To, Grade, Label string }
 
-// Sizes in the drawing's own units, which are pixels until it has to shrink.
+// Sizes in pixels, and how much a page shows.
 const (
-	nodeWidth   = 196
+	nodeWidth   = 182
 	nodeHeight  = 62
-	nodeGap     = 28
-	layerGap    = 104
-	thread      = 28 // room for an edge that passes through a layer
+	pageWidth   = 820 // of a drawing that fits a desktop
 	drawnNodes  = 60
 	listedEdges = 400
 )
+
+// A frame says how layers are put on the page: from top to bottom, which suits
+// a telephone, or from left to right where that would get too wide. Across is
+// along a layer, depth is from layer to layer.
+type frame struct {
+	sideways        bool
+	node, gap       int // across
+	thread          int // across: room for an edge that passes through a layer
+	depth, between  int
+	slotGap, labels int // between ends of edges on a node; letters of a label
+}
+
+var (
+	downwards = frame{node: nodeWidth, gap: 28, thread: 28, depth: nodeHeight, between: 104, slotGap: 64, labels: 26}
+	rightward = frame{
+		sideways: true, node: nodeHeight, gap: 22, thread: 22, depth: nodeWidth, between: 122, slotGap: 17, labels: 15,
+	}
+)
+
+// at is the place on the page of a place in the frame.
+func (f frame) at(across, depth int) (x, y int) {
+	if f.sideways {
+		return depth, across
+	}
+	return across, depth
+}
 
 var grades = []gradeLegend{
 	{"verified", "verified", "a trusted statement names the parent by digest"},
@@ -83,40 +108,6 @@ func legendOf(e Edge) gradeLegend {
 	return gradeLegend{"claimed", clean(e.Grade), "a grade of the producer"}
 }
 
-// A point is a node, or a place in a layer that a long edge passes through.
-type point struct {
-	node  int // -1 for a passage
-	layer int
-	x     float64 // centre
-	up    []int   // points of the layer above that lead here
-	down  []int
-}
-
-func (p point) width() float64 {
-	if p.node < 0 {
-		return thread
-	}
-	return nodeWidth
-}
-
-// A layout places nodes in layers, each below all that was made out of it,
-// after Sugiyama, Tagawa and Toda (1981): longest paths give the layers,
-// medians of neighbours the order. Every step breaks ties by position, so the
-// same graph gives the same drawing.
-type layout struct {
-	nodes  []Node
-	edges  []layoutEdge
-	points []point
-	layers [][]int
-}
-
-type layoutEdge struct {
-	edge     Edge
-	from, to int
-	route    []int // points from the upper end to the lower one
-	flipped  bool  // it closes a cycle and is laid out upside down
-}
-
 func draw(g Graph) drawing {
 	d := drawing{Title: clean(g.Title)}
 	if d.Title == "" {
@@ -127,39 +118,13 @@ func draw(g Graph) drawing {
 	d.Left = l.prune(drawnNodes)
 	l.assign()
 	l.insertPassages()
+	if d.Sideways = l.widest() > pageWidth; d.Sideways {
+		l.frame = rightward
+	}
 	l.order()
 	l.place()
 	d.render(l)
 	return d
-}
-
-// newLayout numbers the nodes; an edge to a node that is not listed gets one.
-func newLayout(g Graph) *layout {
-	l := new(layout)
-	index := make(map[string]int)
-	number := func(n Node) int {
-		if i, known := index[n.ID]; known {
-			return i
-		}
-		index[n.ID] = len(l.nodes)
-		l.nodes = append(l.nodes, n)
-		return index[n.ID]
-	}
-	for _, n := range g.Nodes {
-		number(n)
-	}
-	for _, e := range g.Edges {
-		from, to := number(Node{ID: e.From, Label: e.From}), number(Node{ID: e.To, Label: e.To})
-		l.edges = append(l.edges, layoutEdge{edge: e, from: from, to: to})
-	}
-	return l
-}
-
-func (l *layout) name(i int) string {
-	if l.nodes[i].Label != "" {
-		return clean(l.nodes[i].Label)
-	}
-	return clean(l.nodes[i].ID)
 }
 
 func (d *drawing) list(l *layout) {
@@ -182,316 +147,35 @@ func (d *drawing) list(l *layout) {
 	slices.SortStableFunc(d.Grades, func(a, b gradeLegend) int { return cmp.Compare(rank(a), rank(b)) })
 }
 
-// prune keeps the nodes that are nearest to what the lineage is about, which
-// is what nothing else was made of, and returns how many it drops.
-func (l *layout) prune(keep int) int {
-	if len(l.nodes) <= keep {
-		return 0
-	}
-	made := make([]bool, len(l.nodes)) // something was made out of it
-	next := make([][]int, len(l.nodes))
-	for _, e := range l.edges {
-		if e.from != e.to {
-			made[e.to] = true
-			next[e.from] = append(next[e.from], e.to)
-		}
-	}
-	var queue []int
-	taken := make([]bool, len(l.nodes))
-	take := func(i int) {
-		if !taken[i] && len(queue) < keep {
-			taken[i] = true
-			queue = append(queue, i)
-		}
-	}
-	for i := range l.nodes {
-		if !made[i] {
-			take(i)
-		}
-	}
-	take(0) // where all is one cycle
-	for head := 0; head < len(queue); head++ {
-		for _, to := range next[queue[head]] {
-			take(to)
-		}
-	}
-	renumber := make([]int, len(l.nodes))
-	var nodes []Node
-	for i, n := range l.nodes {
-		renumber[i] = -1
-		if taken[i] {
-			renumber[i] = len(nodes)
-			nodes = append(nodes, n)
-		}
-	}
-	var edges []layoutEdge
-	for _, e := range l.edges {
-		if e.from, e.to = renumber[e.from], renumber[e.to]; e.from >= 0 && e.to >= 0 {
-			edges = append(edges, e)
-		}
-	}
-	dropped := len(l.nodes) - len(nodes)
-	l.nodes, l.edges = nodes, edges
-	return dropped
-}
-
-// assign turns round the edges that close a cycle, drops those from a node to
-// itself, and puts each node into the layer below all that it is a parent of.
-func (l *layout) assign() {
-	l.edges = slices.DeleteFunc(l.edges, func(e layoutEdge) bool { return e.from == e.to })
-	out := make([][]int, len(l.nodes)) // edges by upper end
-	for i, e := range l.edges {
-		out[e.from] = append(out[e.from], i)
-	}
-	const unseen, open, closed = 0, 1, 2
-	state := make([]int, len(l.nodes))
-	var visit func(n int) // at most drawnNodes deep
-	visit = func(n int) {
-		state[n] = open
-		for _, i := range out[n] {
-			switch e := &l.edges[i]; state[e.to] {
-			case open:
-				e.flipped = true
-			case unseen:
-				visit(e.to)
-			}
-		}
-		state[n] = closed
-	}
-	for n := range l.nodes {
-		if state[n] == unseen {
-			visit(n)
-		}
-	}
-	layer := make([]int, len(l.nodes))
-	for range l.nodes { // a path is no longer than there are nodes
-		moved := false
-		for _, e := range l.edges {
-			if up, down := e.ends(); layer[down] <= layer[up] {
-				layer[down] = layer[up] + 1
-				moved = true
-			}
-		}
-		if !moved {
-			break
-		}
-	}
-	for n := range l.nodes {
-		l.add(point{node: n, layer: layer[n]})
-	}
-}
-
-func (e layoutEdge) ends() (upper, lower int) {
-	if e.flipped {
-		return e.to, e.from
-	}
-	return e.from, e.to
-}
-
-func (l *layout) add(p point) int {
-	i := len(l.points)
-	l.points = append(l.points, p)
-	for len(l.layers) <= p.layer {
-		l.layers = append(l.layers, nil)
-	}
-	l.layers[p.layer] = append(l.layers[p.layer], i)
-	return i
-}
-
-// insertPassages gives an edge over several layers a place in each.
-func (l *layout) insertPassages() {
-	for i := range l.edges {
-		e := &l.edges[i]
-		upper, lower := e.ends()
-		e.route = []int{upper}
-		for layer := l.points[upper].layer + 1; layer < l.points[lower].layer; layer++ {
-			e.route = append(e.route, l.add(point{node: -1, layer: layer}))
-		}
-		e.route = append(e.route, lower)
-		for k, p := range e.route[1:] {
-			above := e.route[k]
-			l.points[above].down = append(l.points[above].down, p)
-			l.points[p].up = append(l.points[p].up, above)
-		}
-	}
-}
-
-// order sorts each layer by where its neighbours stand, downwards and upwards
-// in turn, and keeps the order with the fewest crossings.
-func (l *layout) order() {
-	best, least := l.snapshot(), l.crossings()
-	for round := range 8 {
-		for k := range l.layers {
-			layer := l.layers[k]
-			if round%2 == 1 {
-				layer = l.layers[len(l.layers)-1-k]
-			}
-			l.sortLayer(layer, round%2 == 0)
-		}
-		if n := l.crossings(); n < least {
-			best, least = l.snapshot(), n
-		}
-	}
-	l.layers = best
-}
-
-func (l *layout) snapshot() [][]int {
-	out := make([][]int, len(l.layers))
-	for i, layer := range l.layers {
-		out[i] = slices.Clone(layer)
-	}
-	return out
-}
-
-func (l *layout) positions() []int {
-	at := make([]int, len(l.points))
-	for _, layer := range l.layers {
-		for i, p := range layer {
-			at[p] = i
-		}
-	}
-	return at
-}
-
-func (l *layout) sortLayer(layer []int, down bool) {
-	at := l.positions()
-	weight := make(map[int]float64, len(layer))
-	for _, p := range layer {
-		near := l.points[p].down
-		if down {
-			near = l.points[p].up
-		}
-		weight[p] = float64(at[p])
-		if len(near) > 0 {
-			sum := 0
-			for _, q := range near {
-				sum += at[q]
-			}
-			weight[p] = float64(sum) / float64(len(near))
-		}
-	}
-	slices.SortStableFunc(layer, func(a, b int) int { return cmp.Compare(weight[a], weight[b]) })
-}
-
-func (l *layout) crossings() int {
-	at := l.positions()
-	n := 0
-	for _, layer := range l.layers {
-		type segment struct{ up, down int }
-		var segments []segment
-		for _, p := range layer {
-			for _, q := range l.points[p].down {
-				segments = append(segments, segment{at[p], at[q]})
-			}
-		}
-		for i, a := range segments {
-			for _, b := range segments[i+1:] {
-				if (a.up-b.up)*(a.down-b.down) < 0 {
-					n++
-				}
-			}
-		}
-	}
-	return n
-}
-
-// place moves each point towards the middle of its neighbours without
-// changing the order of its layer.
-func (l *layout) place() {
-	for _, layer := range l.layers {
-		x := 0.0
-		for _, p := range layer {
-			l.points[p].x = x + l.points[p].width()/2
-			x += l.points[p].width() + nodeGap
-		}
-		for _, p := range layer {
-			l.points[p].x -= (x - nodeGap) / 2
-		}
-	}
-	for round := range 16 {
-		for k := range l.layers {
-			layer := l.layers[k]
-			if round%2 == 1 {
-				layer = l.layers[len(l.layers)-1-k]
-			}
-			l.settle(layer)
-		}
-	}
-}
-
-// settle gives the points of a layer the places nearest to those they want
-// that leave room between them: runs that collide are moved as one, to the
-// mean of what their members want.
-func (l *layout) settle(layer []int) {
-	type run struct {
-		sum   float64 // of wanted starts, each less its distance in the run
-		n     int
-		width float64
-	}
-	var runs []run
-	start := func(r run) float64 { return r.sum / float64(r.n) }
-	for _, p := range layer {
-		pt := l.points[p]
-		want, n := 0.0, 0
-		for _, q := range slices.Concat(pt.up, pt.down) {
-			want += l.points[q].x
-			n++
-		}
-		if n == 0 {
-			want, n = pt.x, 1
-		}
-		r := run{want/float64(n) - pt.width()/2, 1, pt.width() + nodeGap}
-		for len(runs) > 0 {
-			last := runs[len(runs)-1]
-			if start(last)+last.width <= start(r) {
-				break
-			}
-			r = run{last.sum + r.sum - float64(r.n)*last.width, last.n + r.n, last.width + r.width}
-			runs = runs[:len(runs)-1]
-		}
-		runs = append(runs, r)
-	}
-	next := 0
-	for _, r := range runs {
-		x := start(r)
-		for range r.n {
-			p := &l.points[layer[next]]
-			p.x = x + p.width()/2
-			x += p.width() + nodeGap
-			next++
-		}
-	}
-}
-
 // render writes the drawing in whole numbers.
 func (d *drawing) render(l *layout) {
-	left, right := 0.0, 0.0
+	first, last := 0.0, 0.0
 	for i, p := range l.points {
-		if i == 0 || p.x-p.width()/2 < left {
-			left = p.x - p.width()/2
+		if i == 0 || p.x-l.width(i)/2 < first {
+			first = p.x - l.width(i)/2
 		}
-		if i == 0 || p.x+p.width()/2 > right {
-			right = p.x + p.width()/2
+		if i == 0 || p.x+l.width(i)/2 > last {
+			last = p.x + l.width(i)/2
 		}
 	}
 	const margin = 12
-	x := func(p int) int { return int(l.points[p].x-left+0.5) + margin }
-	y := func(p int) int { return l.points[p].layer*(nodeHeight+layerGap) + margin }
-	d.Width = int(right-left+0.5) + 2*margin
-	d.Height = len(l.layers)*(nodeHeight+layerGap) - layerGap + 2*margin
+	across := func(p int) int { return int(l.points[p].x-first+0.5) + margin }
+	depth := func(p int) int { return l.points[p].layer*(l.depth+l.between) + margin }
+	d.Width, d.Height = l.at(int(last-first+0.5)+2*margin, len(l.layers)*(l.depth+l.between)-l.between+2*margin)
 	for i, n := range l.nodes {
-		d.Nodes = append(d.Nodes, l.box(i, n, x(i)-nodeWidth/2, y(i)))
+		x, y := l.at(across(i)-l.node/2, depth(i))
+		d.Nodes = append(d.Nodes, l.box(i, n, x, y))
 	}
 	slots := l.slots()
 	for i, e := range l.edges {
-		d.Edges = append(d.Edges, l.line(e, slots[i], x, y))
+		d.Edges = append(d.Edges, l.line(e, slots[i], across, depth))
 	}
 }
 
-// A slot is where on a node's upper side an edge ends.
+// A slot is where on the near side of a node an edge ends.
 type slot struct{ at, of int }
 
-// slots spreads the edges that end on the same node, from left to right.
+// slots spreads the edges that end on the same node, in the order they come from.
 func (l *layout) slots() []slot {
 	out := make([]slot, len(l.edges))
 	ends := make(map[int][]int) // edges by lower end
@@ -512,12 +196,12 @@ func (l *layout) slots() []slot {
 	return out
 }
 
-// port is the distance of the slot from the middle of the node.
-func (s slot) port() int {
+// port is the distance of a slot from the middle of the node.
+func (f frame) port(s slot) int {
 	if s.of < 2 {
 		return 0
 	}
-	step := min(64, (nodeWidth-48)/(s.of-1))
+	step := min(f.slotGap, (f.node-14)/(s.of-1))
 	return s.at*step - (s.of-1)*step/2
 }
 
@@ -528,7 +212,7 @@ func (l *layout) box(i int, n Node, x, y int) drawnNode {
 	}
 	out := drawnNode{
 		X: x, Y: y, W: nodeWidth, H: nodeHeight, TextX: x + 14, KindY: y + 19, NameY: y + 37, DigestY: y + 53,
-		Kind: kind, Name: middle(l.name(i), 20), Root: len(l.points[i].up) == 0,
+		Kind: kind, Name: middle(l.name(i), 18), Root: len(l.points[i].up) == 0,
 	}
 	full := []string{l.name(i)}
 	if digest := clean(n.Digest); digest != "" {
@@ -536,7 +220,7 @@ func (l *layout) box(i int, n Node, x, y int) drawnNode {
 		if algorithm, hex, ok := strings.Cut(digest, ":"); ok && len(hex) > 12 {
 			out.Digest = algorithm + ":" + hex[:min(12, len(hex))] + "…"
 		}
-		out.Digest = middle(out.Digest, 24)
+		out.Digest = middle(out.Digest, 22)
 		full = append(full, digest)
 	}
 	out.Full = strings.Join(full, ", ")
@@ -581,50 +265,73 @@ func displayWidth(s string) int {
 	return n
 }
 
-// line draws an edge from the child's lower side to the parent's upper side,
-// with an arrow that points to the parent.
-func (l *layout) line(e layoutEdge, s slot, x, y func(int) int) drawnEdge {
+// line draws an edge from the far side of the child to the near side of the
+// parent, with an arrow that points to the parent.
+func (l *layout) line(e layoutEdge, s slot, across, depth func(int) int) drawnEdge {
 	legend := legendOf(e.edge)
 	out := drawnEdge{Class: legend.Class, Label: legend.Grade, Full: legend.Grade}
 	if label := clean(e.edge.Label); label != "" {
 		out.Full = legend.Grade + ": " + label
-		if legend.Class != "refused" {
+		if legend.Class != "refused" && !l.sideways {
 			out.Label = legend.Grade + " · " + label
 		}
 	}
-	out.Label = middle(out.Label, 26)
+	out.Label = middle(out.Label, l.labels)
 	out.Full = l.name(e.from) + " from " + l.name(e.to) + ", " + out.Full
 	const arrow, row = 8, 18
 	straight := 26 + row*(min(s.of, 3)-1) // where the labels stand
+	if l.sideways {
+		straight = displayWidth(out.Label)*6 + 16
+	}
 	var b strings.Builder
+	write := func(command string, places ...int) { // pairs of across and depth
+		b.WriteString(command)
+		for i := 0; i < len(places); i += 2 {
+			x, y := l.at(places[i], places[i+1])
+			fmt.Fprintf(&b, "%d %d ", x, y)
+		}
+	}
+	head := func(across, tip, back int) string {
+		x1, y1 := l.at(across, tip)
+		x2, y2 := l.at(across-5, back)
+		x3, y3 := l.at(across+5, back)
+		return fmt.Sprintf("%d,%d %d,%d %d,%d", x1, y1, x2, y2, x3, y3)
+	}
 	first, last := e.route[0], e.route[len(e.route)-1]
-	px, py := x(first), y(first)+nodeHeight
+	at, in := across(first), depth(first)+l.depth
 	if e.flipped {
-		out.Head = fmt.Sprintf("%d,%d %d,%d %d,%d", px, py, px-5, py+arrow, px+5, py+arrow)
-		py += arrow
+		out.Head = head(at, in, in+arrow)
+		in += arrow
 	}
-	fmt.Fprintf(&b, "M%d %d", px, py)
+	write("M", at, in)
 	for _, p := range e.route[1:] {
-		qx, qy := x(p), y(p)
+		to, near := across(p), depth(p)
 		if p == last {
-			qx, qy = qx+s.port(), qy-straight-arrow
+			to, near = to+l.port(s), near-straight-arrow
 		}
-		mid := (py + qy) / 2
-		fmt.Fprintf(&b, "C%d %d %d %d %d %d", px, mid, qx, mid, qx, qy)
-		px, py = qx, qy+nodeHeight
+		mid := (in + near) / 2
+		write("C", at, mid, to, mid, to, near)
+		at, in = to, near+l.depth
 		if p != last {
-			fmt.Fprintf(&b, "V%d", py)
+			write("L", at, in)
 		}
 	}
-	end := y(last)
+	end := depth(last)
 	if !e.flipped {
-		out.Head = fmt.Sprintf("%d,%d %d,%d %d,%d", px, end, px-5, end-arrow, px+5, end-arrow)
+		out.Head = head(at, end, end-arrow)
 		end -= arrow
 	}
-	fmt.Fprintf(&b, "V%d", end)
-	out.Path = b.String()
-	out.LabelX, out.LabelY = px, y(last)-arrow-9-row*(s.at%3)
+	write("L", at, end)
+	out.Path = strings.TrimRight(b.String(), " ")
 	out.BackW = displayWidth(out.Label)*6 + 8
-	out.BackX, out.BackY = px-out.BackW/2, out.LabelY-12
+	if l.sideways {
+		out.LabelX, out.LabelY = depth(last)-arrow-straight/2, at+4
+	} else {
+		out.LabelX, out.LabelY = at, depth(last)-arrow-9-row*(s.at%3)
+	}
+	out.BackX, out.BackY = out.LabelX-out.BackW/2, out.LabelY-12
+	if l.sideways && s.of > 4 { // no room; the tooltip and the list have it
+		out.Label = ""
+	}
 	return out
 }
