@@ -124,8 +124,12 @@ func TestIntervalPlot(t *testing.T) {
 // Figures of one requirement may all be equal, zero, or far apart.
 func TestIntervalPlotExtremes(t *testing.T) {
 	for _, i := range []report.Interval{
-		{}, {Estimate: 1, Low: 1, High: 1, Threshold: 1}, {High: 1e300, Threshold: 1e-300}, {Low: -1e300, High: 1e300},
-		{Estimate: 1e-12, Low: 0, High: 1e-9, Threshold: 5e-10, AtMost: true}, {Estimate: -5, Low: -6, High: -4, Threshold: -5},
+		{},
+		{Estimate: 1, Low: 1, High: 1, Threshold: 1},
+		{High: 1e300, Threshold: 1e-300},
+		{Low: -1e300, High: 1e300},
+		{Estimate: 1e-12, Low: 0, High: 1e-9, Threshold: 5e-10, AtMost: true},
+		{Estimate: -5, Low: -6, High: -4, Threshold: -5},
 	} {
 		page := render(t, "html", report.Document{Source: prerun.NewSource(nil, nil, nil), Intervals: []report.Interval{i}})
 		if err := checkPage(page); err != nil {
