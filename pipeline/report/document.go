@@ -1,12 +1,18 @@
-// Package report writes what was checked and found: the JSON envelope of the
-// reference command, SARIF 2.1.0, JUnit XML, Markdown, and one self-contained
-// HTML page.
+// Package report writes what was checked and found: plain text for a terminal,
+// the JSON envelope of the reference command, SARIF 2.1.0, JUnit XML, Markdown
+// for a change request, and one self-contained HTML page.
 //
 // Everything is rendered from a [Document], which whoever has a result fills;
-// the package knows no other package of this module but the vocabulary. The
-// same document gives the same bytes. Text from scanned material is expected
-// redacted and is escaped for the format at hand; nothing in a report is
-// fetched from anywhere.
+// the package knows no other package of this module but the vocabulary. [For]
+// finds a [Writer] by name. The same document gives the same bytes, and a
+// writer writes once, when all of it is known to be well. No format lets what
+// was not checked read as clean.
+//
+// Text from scanned material is taken for hostile: in a report it is text and
+// nothing else, whatever it means to a terminal, a browser, an XML parser or a
+// code host. It is expected redacted, which the package cannot do. Nothing in
+// a report is fetched from anywhere. HTML and Markdown cut what is long, and
+// say so; the envelope has everything.
 package report
 
 import (
