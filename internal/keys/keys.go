@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 )
 
 // Errors of this package, by class.
@@ -92,10 +93,8 @@ func findBlock(file []byte, types ...string) (*pem.Block, error) {
 		if block, rest = pem.Decode(rest); block == nil {
 			return nil, ErrNoPEM
 		}
-		for _, t := range types {
-			if block.Type == t {
-				return block, nil
-			}
+		if slices.Contains(types, block.Type) {
+			return block, nil
 		}
 	}
 }
