@@ -249,3 +249,33 @@ func ExampleCache() {
 	// 1 file, 7 bytes read
 	// 1 file, 0 bytes read
 }
+
+// TestCacheAlgorithms: what any algorithm leaves in a cache can be stored.
+func TestCacheAlgorithms(t *testing.T) {
+	needIdentity(t)
+	_, fsys := writeTree(t, map[string]string{"a": "x", "b": "0123456789"})
+	var stored bytes.Buffer
+	var want []*integrity.Manifest
+	c := &integrity.Cache{Now: later}
+	hashers := []integrity.Hasher{
+		{}, {Algorithm: integrity.BLAKE2b}, {Algorithm: integrity.BLAKE3}, {Algorithm: integrity.BLAKE3, ShardSize: 4},
+	}
+	for _, h := range hashers {
+		h.Cache = c
+		want = append(want, mustHash(t, h, fsys))
+	}
+	if err := c.Store(&stored); err != nil {
+		t.Fatal(err)
+	}
+	loaded := &integrity.Cache{Now: later}
+	if err := loaded.Load(&stored); err != nil {
+		t.Fatal(err)
+	}
+	for i, h := range hashers {
+		h.Cache = loaded
+		got, read := hashed(t, h, fsys)
+		if diff := cmp.Diff(want[i], got); diff != "" || len(read) > 0 {
+			t.Errorf("%s: read %v (-want +got):\n%s", h.Algorithm, read, diff)
+		}
+	}
+}

@@ -10,12 +10,17 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/prerun/prerun/internal/blake3tree"
 )
 
 const (
 	roundSize = 1 << 20  // a worker hashes this much at a time, and reads as much ahead
 	minBuffer = 64 << 10 // of one stream; reads of the page cache gain little above
 	jobSize   = 32 << 20 // small shards are hashed in runs of at least this
+	partSize  = 16 << 20 // a larger resource is hashed in parts of this, where that can be done
 )
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
@@ -53,11 +58,14 @@ type fileResult struct {
 	err       error
 }
 
-// A job is a run of resources of one file, read from first to last.
+// A job is a run of resources of one file, read from first to last, or a part
+// of one resource.
 type job struct {
 	file        int
 	first, last int   // of the file's resources: [first, last)
 	start, end  int64 // of the file's bytes
+	part        bool
+	chain       blake3tree.Chain // of a part
 	err         error
 }
 
@@ -78,6 +86,7 @@ func (e *engine) run(ctx context.Context, files []source) ([]fileResult, error) 
 			*r = fileResult{err: j.err}
 		}
 	}
+	e.joinParts()
 	if e.cache != nil {
 		for _, j := range e.jobs {
 			if r := &e.results[j.file]; j.start == 0 && r.err == nil {
@@ -111,8 +120,7 @@ func (e *engine) plan() error {
 			continue
 		}
 		if len(jobs) > 1 && !e.seeks(f) {
-			jobs[0].last, jobs[0].end = int(n), size
-			jobs = jobs[:1]
+			jobs = []job{{file: i, last: int(n), end: size}}
 		}
 		e.jobs = append(e.jobs, jobs...)
 		e.total += size
@@ -125,25 +133,58 @@ func (e *engine) plan() error {
 func (e *engine) planFile(i int) []job {
 	f, resources := e.files[i], e.results[i].resources
 	size := f.info.Size()
-	if e.p.ShardSize == 0 {
-		resources[0].Path = f.name
-		return []job{{file: i, last: 1, end: size}}
+	length := e.p.ShardSize
+	if length == 0 {
+		length = size
 	}
 	var jobs []job
 	j := job{file: i}
 	for k := range resources {
-		start := int64(k) * e.p.ShardSize
-		j.last, j.end = k+1, size
-		if size-start > e.p.ShardSize {
-			j.end = start + e.p.ShardSize
+		start, end := int64(k)*length, size
+		if size-start > length {
+			end = start + length
 		}
-		resources[k] = Resource{Path: f.name, Start: start, End: j.end}
-		if j.end-j.start >= jobSize || j.end == size {
+		resources[k].Path = f.name
+		if e.p.ShardSize > 0 {
+			resources[k].Start, resources[k].End = start, end
+		}
+		j.last, j.end = k+1, end
+		switch {
+		case e.alg.part > 0 && end-start > e.alg.part: // no run is pending: a shard is as large as those before
+			for at := start; at < end; at += e.alg.part {
+				jobs = append(jobs, job{file: i, first: k, last: k + 1, start: at, end: min(end, at+e.alg.part), part: true})
+			}
+		case j.end-j.start >= jobSize || end == size:
 			jobs = append(jobs, j)
-			j = job{file: i, first: j.last, start: j.end}
+		default:
+			continue
 		}
+		j = job{file: i, first: k + 1, start: end}
 	}
 	return jobs
+}
+
+// joinParts makes the digests of resources that were hashed in parts. The jobs
+// are in the order of the files.
+func (e *engine) joinParts() {
+	for jobs := e.jobs; len(jobs) > 0; {
+		n := 1
+		for n < len(jobs) && jobs[n].part && jobs[n].file == jobs[0].file && jobs[n].first == jobs[0].first {
+			n++
+		}
+		if r := &e.results[jobs[0].file]; jobs[0].part && r.err == nil {
+			var parts []blake3tree.Chain
+			for _, j := range jobs[:n] {
+				parts = append(parts, j.chain)
+			}
+			r.resources[jobs[0].first].Digest = e.digest(blake3tree.Root(nil, parts))
+		}
+		jobs = jobs[n:]
+	}
+}
+
+func (e *engine) digest(sum []byte) digest.Digest {
+	return digest.NewDigestFromBytes(digest.Algorithm(e.p.Algorithm), sum)
 }
 
 // seeks reports whether several jobs can each begin at their own part of a

@@ -111,7 +111,7 @@ func (h Hasher) parameters() (Parameters, error) {
 		p.Algorithm = SHA256
 	}
 	switch {
-	case algorithms[p.Algorithm].make == nil:
+	case algorithms[p.Algorithm].size == 0:
 		return p, newError(ErrUnsupported, "", "algorithm %q", p.Algorithm)
 	case p.ShardSize < 0:
 		return p, fmt.Errorf("shard size %d is negative", p.ShardSize)

@@ -81,7 +81,6 @@ func TestHashRefuses(t *testing.T) {
 		{"link", integrity.Hasher{}, linked, integrity.ErrSymlink},
 		{"unreadable", integrity.Hasher{}, brokenFS{tiny(), "a.txt"}, integrity.ErrRead},
 		{"invalid_name", integrity.Hasher{}, fstest.MapFS{"a\xff": {}}, integrity.ErrUnsupported},
-		{"algorithm", integrity.Hasher{Algorithm: "blake3"}, tiny(), integrity.ErrUnsupported},
 		{"unknown_algorithm", integrity.Hasher{Algorithm: "md5"}, tiny(), integrity.ErrUnsupported},
 		{"too_many_shards", integrity.Hasher{ShardSize: 1}, fstest.MapFS{"a": {Data: make([]byte, limits.MaxTreeFiles+1)}}, integrity.ErrUnsupported},
 	} {

@@ -290,8 +290,16 @@ model_signing.signing.Config().use_elliptic_key_signer(private_key=pathlib.Path(
 
 const peerVerify = `
 import sys, pathlib, model_signing
-model, sig, pub = sys.argv[1:]
-model_signing.verifying.Config().use_elliptic_key_verifier(public_key=pathlib.Path(pub)).verify(pathlib.Path(model), pathlib.Path(sig))
+model, sig, pub = sys.argv[1:4]
+config = model_signing.verifying.Config().use_elliptic_key_verifier(public_key=pathlib.Path(pub))
+if len(sys.argv) > 4:
+    hashing = model_signing.hashing.Config()
+    if sys.argv[5] == "0":
+        hashing.use_file_serialization(hashing_algorithm=sys.argv[4])
+    else:
+        hashing.use_shard_serialization(hashing_algorithm=sys.argv[4], shard_size=int(sys.argv[5]))
+    config.set_hashing_config(hashing)
+config.verify(pathlib.Path(model), pathlib.Path(sig))
 `
 
 // TestInteropAPI: what the peer's command cannot do and its library can.
@@ -301,13 +309,15 @@ func TestInteropAPI(t *testing.T) {
 	for _, tt := range []struct {
 		hash string
 		size int64
-		want error
+		want integrity.Parameters
 	}{
-		{"sha256", 0, nil},
-		{"sha256", 8, nil},
-		{"sha256", integrity.DefaultShardSize, nil},
-		{"blake2", 0, integrity.ErrUnsupported},
-		{"blake3", 0, integrity.ErrUnsupported},
+		{"sha256", 0, integrity.Parameters{Algorithm: integrity.SHA256}},
+		{"sha256", 8, integrity.Parameters{Algorithm: integrity.SHA256, ShardSize: 8}},
+		{"sha256", integrity.DefaultShardSize, integrity.Parameters{Algorithm: integrity.SHA256, ShardSize: integrity.DefaultShardSize}},
+		{"blake2", 0, integrity.Parameters{Algorithm: integrity.BLAKE2b}},
+		{"blake2", 8, integrity.Parameters{Algorithm: integrity.BLAKE2b, ShardSize: 8}},
+		{"blake3", 0, integrity.Parameters{Algorithm: integrity.BLAKE3}},
+		{"blake3", 8, integrity.Parameters{Algorithm: integrity.BLAKE3}}, // the peer means files
 	} {
 		t.Run(fmt.Sprintf("%s_%d", tt.hash, tt.size), func(t *testing.T) {
 			sig := filepath.Join(t.TempDir(), "sig")
@@ -319,23 +329,55 @@ func TestInteropAPI(t *testing.T) {
 				t.Fatal(err)
 			}
 			r, err := integrity.Verifier{}.Verify(t.Context(), fsys, theirs, k.trust)
-			wantKind(t, err, tt.want)
+			if err != nil {
+				t.Fatal(err)
+			}
 			checkSource(t, r, err)
+			if got := r.Manifest.Parameters; got.Algorithm != tt.want.Algorithm || got.ShardSize != tt.want.ShardSize {
+				t.Errorf("signed by %s of %s", got.Method(), got.Algorithm)
+			}
+			write("onnx.txt", "changed")(t, dir)
+			_, err = integrity.Verifier{}.Verify(t.Context(), fsys, theirs, k.trust)
+			wantKind(t, err, integrity.ErrMismatch)
+			write("onnx.txt", interopFiles["onnx.txt"])(t, dir)
 		})
 	}
-	m := mustHash(t, integrity.Hasher{ShardSize: 8}, fsys)
-	for form, want := range map[integrity.Form]bool{integrity.FormPython: true, integrity.FormSpec: false} {
-		bundle, err := integrity.Signing{Name: "m", Form: form}.Sign(t.Context(), m, k.signer)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sig := filepath.Join(t.TempDir(), "sig")
-		if err := os.WriteFile(sig, bundle, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		ok, out := peerScript(t, peerVerify, dir, sig, k.public)
-		if ok != want {
-			t.Errorf("shards in form %d: the peer says %v: %s", form, ok, bytes.TrimSpace([]byte(out)))
-		}
+}
+
+// TestInteropAPIOurs: what we sign and the peer's command cannot verify.
+func TestInteropAPIOurs(t *testing.T) {
+	k := newKeyPair(t, elliptic.P256())
+	dir, fsys := writeTree(t, interopFiles)
+	for _, tt := range []struct {
+		integrity.Hasher
+		form integrity.Form
+		as   []string // hashing and shard size that the peer's caller must name
+		want bool
+	}{
+		{integrity.Hasher{ShardSize: 8}, integrity.FormPython, nil, true},
+		{integrity.Hasher{ShardSize: 8}, integrity.FormSpec, nil, false},
+		{integrity.Hasher{Algorithm: integrity.BLAKE3}, integrity.FormPython, nil, true},
+		{integrity.Hasher{Algorithm: integrity.BLAKE3}, integrity.FormSpec, nil, true},
+		{integrity.Hasher{Algorithm: integrity.BLAKE2b}, integrity.FormPython, []string{"blake2", "0"}, true},
+		{integrity.Hasher{Algorithm: integrity.BLAKE2b}, integrity.FormPython, nil, false},
+		{integrity.Hasher{Algorithm: integrity.BLAKE2b, ShardSize: 8}, integrity.FormPython, []string{"blake2", "8"}, true},
+		{integrity.Hasher{Algorithm: integrity.BLAKE3, ShardSize: 8}, integrity.FormSpec, nil, false},
+	} {
+		t.Run(fmt.Sprintf("%s_%d_%d_%v", tt.Algorithm, tt.ShardSize, tt.form, tt.as), func(t *testing.T) {
+			bundle, err := integrity.Signing{Name: "m", Form: tt.form}.Sign(t.Context(), mustHash(t, tt.Hasher, fsys), k.signer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := (integrity.Verifier{}).Verify(t.Context(), fsys, bundle, k.trust); err != nil {
+				t.Errorf("ourselves: %v", err)
+			}
+			sig := filepath.Join(t.TempDir(), "sig")
+			if err := os.WriteFile(sig, bundle, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if ok, out := peerScript(t, peerVerify, append([]string{dir, sig, k.public}, tt.as...)...); ok != tt.want {
+				t.Errorf("the peer says %v: %s", ok, bytes.TrimSpace([]byte(out)))
+			}
+		})
 	}
 }

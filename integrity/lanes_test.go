@@ -9,8 +9,11 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/crypto/blake2b"
+	"lukechampine.com/blake3"
+
 	"github.com/prerun/prerun/integrity"
-	"github.com/prerun/prerun/internal/digestx"
 )
 
 // lanesTree has files of all sizes around those of blocks and buffers.
@@ -30,33 +33,72 @@ func lanesTree(n int) fstest.MapFS {
 	return tree
 }
 
+// sums are the digests of other implementations.
+var sums = map[string]func(p []byte) []byte{
+	integrity.SHA256:  func(p []byte) []byte { s := sha256.Sum256(p); return s[:] },
+	integrity.BLAKE2b: func(p []byte) []byte { s := blake2b.Sum512(p); return s[:] },
+	integrity.BLAKE3:  func(p []byte) []byte { s := blake3.Sum256(p); return s[:] },
+}
+
+// checkManifest compares a manifest with digests that each resource has alone.
+func checkManifest(t *testing.T, m *integrity.Manifest, tree fstest.MapFS) {
+	t.Helper()
+	covered := make(map[string]int64)
+	for _, r := range m.Resources {
+		data := tree[r.Path].Data
+		if r.End > 0 {
+			data = data[r.Start:r.End]
+		}
+		covered[r.Path] += int64(len(data))
+		want := digest.Digest(fmt.Sprintf("%s:%x", m.Algorithm, sums[m.Algorithm](data)))
+		if r.Digest != want {
+			t.Fatalf("shards of %d: %s has %s, want %s", m.ShardSize, r.Name(), r.Digest, want)
+		}
+	}
+	for name, f := range tree {
+		if covered[name] != int64(len(f.Data)) {
+			t.Errorf("%d of %d bytes of %s were hashed", covered[name], len(f.Data), name)
+		}
+	}
+}
+
 // TestLanes: files that are hashed side by side have the digests that each has
 // alone.
 func TestLanes(t *testing.T) {
-	for _, files := range []int{0, 1, 2, 3, 7, 16, 90} {
-		tree := lanesTree(files)
-		for _, shard := range []int64{0, 64, 1000, 64 << 10, 100_000, 1 << 20} {
-			for _, workers := range []int{1, 2, 5} {
-				m := mustHash(t, integrity.Hasher{ShardSize: shard, Workers: workers}, tree)
-				covered := make(map[string]int64)
-				for _, r := range m.Resources {
-					data := tree[r.Path].Data
-					if shard > 0 {
-						data = data[r.Start:r.End]
-					}
-					covered[r.Path] += int64(len(data))
-					sum := sha256.Sum256(data)
-					if want := digestx.FromSHA256(sum[:]); r.Digest != want {
-						t.Fatalf("%d files, shards of %d, %d workers: %s has %s, want %s", files, shard, workers, r.Name(), r.Digest, want)
-					}
-				}
-				for name, f := range tree {
-					if covered[name] != int64(len(f.Data)) {
-						t.Errorf("%d of %d bytes of %s were hashed", covered[name], len(f.Data), name)
-					}
+	for algorithm := range sums {
+		for _, files := range []int{0, 1, 2, 7, 60} {
+			tree := lanesTree(files)
+			for _, shard := range []int64{0, 5000, 64 << 10, 100_000, 1 << 20} {
+				for _, workers := range []int{1, 2, 5} {
+					h := integrity.Hasher{Algorithm: algorithm, ShardSize: shard, Workers: workers}
+					checkManifest(t, mustHash(t, h, tree), tree)
 				}
 			}
 		}
+	}
+}
+
+// TestParts: a resource that is hashed in parts has the digest of the whole.
+func TestParts(t *testing.T) {
+	data := make([]byte, 70<<20+5)
+	for i := range data {
+		data[i] = byte(i>>16) ^ byte(i)
+	}
+	tree := fstest.MapFS{
+		"large": {Data: data}, "two": {Data: data[:32<<20]}, "two_and_one": {Data: data[:32<<20+1]},
+		"one": {Data: data[:16<<20]}, "small": {Data: data[:100]}, "zero": {},
+	}
+	for _, shard := range []int64{0, 1 << 20, 16 << 20, 33<<20 + 1, 48 << 20} {
+		for _, workers := range []int{1, 3} {
+			h := integrity.Hasher{Algorithm: integrity.BLAKE3, ShardSize: shard, Workers: workers}
+			checkManifest(t, mustHash(t, h, tree), tree)
+		}
+	}
+	// Without seeking, a file is one job.
+	const size = 40 << 20
+	m := mustHash(t, integrity.Hasher{Algorithm: integrity.BLAKE3}, sparse{"big": size})
+	if want := fmt.Sprintf("blake3:%x", blake3.Sum256(make([]byte, size))); string(m.Resources[0].Digest) != want {
+		t.Errorf("%s, want %s", m.Resources[0].Digest, want)
 	}
 }
 

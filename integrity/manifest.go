@@ -10,14 +10,20 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/crypto/blake2b"
 
+	"github.com/prerun/prerun/internal/blake3tree"
 	"github.com/prerun/prerun/internal/digestx"
 	"github.com/prerun/prerun/internal/limits"
 	"github.com/prerun/prerun/internal/sha256mb"
 )
 
-// SHA256 is the default algorithm, as manifests write it.
-const SHA256 = "sha256"
+// The algorithms of the format, as manifests write them.
+const (
+	SHA256  = "sha256"  // the default, and the only one that every tool knows
+	BLAKE2b = "blake2b" // of 512 bits
+	BLAKE3  = "blake3"  // the fastest: one file is hashed on all cores
+)
 
 // DefaultShardSize is the shard size of the Python tool.
 const DefaultShardSize = 1_000_000_000
@@ -25,25 +31,31 @@ const DefaultShardSize = 1_000_000_000
 // MaxResources bounds the resources of one manifest.
 const MaxResources = limits.MaxTreeFiles
 
-// An algorithm is known to the format; without a constructor it is not
-// supported here yet.
+// An algorithm of the format.
 type algorithm struct {
 	size  int
 	make  func() hash.Hash
 	lanes func() int // streams that one core hashes at once
+	part  int64      // of a resource, that can be hashed on its own; 0 is none
 }
 
-// algorithms by the name in the format. BLAKE2b is the 512-bit one.
 var algorithms = map[string]algorithm{
-	SHA256:    {sha256.Size, func() hash.Hash { return sha256mb.New() }, sha256mb.Lanes},
-	"blake2b": {size: 64},
-	"blake3":  {size: 32},
+	SHA256:  {sha256.Size, func() hash.Hash { return sha256mb.New() }, sha256mb.Lanes, 0},
+	BLAKE2b: {blake2b.Size, newBLAKE2b, oneLane, 0},
+	BLAKE3:  {blake3tree.Size, func() hash.Hash { return blake3tree.New() }, oneLane, partSize},
 }
+
+func newBLAKE2b() hash.Hash {
+	h, _ := blake2b.New512(nil) // the error is for keys that are too long
+	return h
+}
+
+func oneLane() int { return 1 }
 
 // Parameters say how a manifest was made. They are recorded in the signature,
 // and a verifier follows them.
 type Parameters struct {
-	Algorithm     string   // of each resource; "sha256"
+	Algorithm     string   // of each resource: SHA256, BLAKE2b or BLAKE3
 	ShardSize     int64    // in bytes; 0 means that each file is one resource
 	AllowSymlinks bool     // links stand for the file that they lead to
 	Ignore        []string // paths left out, each with what lies below
@@ -185,8 +197,7 @@ func (m *Manifest) Files() iter.Seq2[string, digest.Digest] {
 // Check returns an error of kind [ErrManifest] when the manifest contradicts
 // itself or could not describe a model: no resource, or too many; a digest that
 // does not fit the algorithm; a path that is not clean, relative and unique;
-// shards that overlap, leave a gap or have another size than stated. An
-// algorithm that this package cannot compute is of kind [ErrUnsupported].
+// shards that overlap, leave a gap or have another size than stated.
 func (m *Manifest) Check() error {
 	alg, ok := algorithms[m.Algorithm]
 	switch {
@@ -207,13 +218,7 @@ func (m *Manifest) Check() error {
 			return err
 		}
 	}
-	if err := m.checkRanges(); err != nil {
-		return err
-	}
-	if alg.make == nil {
-		return newError(ErrUnsupported, "", "algorithm %q", m.Algorithm)
-	}
-	return nil
+	return m.checkRanges()
 }
 
 func (m *Manifest) checkResource(r Resource, size int) error {
@@ -225,11 +230,15 @@ func (m *Manifest) checkResource(r Resource, size int) error {
 	if got := digestx.Algorithm(r.Digest); got != m.Algorithm {
 		return newError(ErrManifest, r.Name(), "digest by %q in a manifest by %q", got, m.Algorithm)
 	}
-	text := digestx.Hex(r.Digest)
-	if len(text) != hex.EncodedLen(size) || strings.Trim(text, "0123456789abcdef") != "" {
+	if text := digestx.Hex(r.Digest); !isHex(text, size) {
 		return newError(ErrManifest, r.Name(), "digest %q is not %d bytes of lower-case hexadecimal", text, size)
 	}
 	return nil
+}
+
+// isHex reports whether text is size bytes of lower-case hexadecimal.
+func isHex(text string, size int) bool {
+	return len(text) == hex.EncodedLen(size) && strings.Trim(text, "0123456789abcdef") == ""
 }
 
 // checkRanges looks at the resources of each path together.

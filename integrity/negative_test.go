@@ -119,8 +119,8 @@ func TestSignedDefects(t *testing.T) {
 		{"shard_twice", shards("a.txt:0:6", "a.txt:0:6"), integrity.ErrManifest},
 		{"shard_absolute", shards("/a.txt:0:6"), integrity.ErrManifest},
 
-		{"blake2b", statement(in(serializeFiles, "sha256", "blake2b"), resource{"a.txt", sumA + sumA, "blake2b"}), integrity.ErrUnsupported},
-		{"blake3", statement(in(serializeFiles, "sha256", "blake3"), resource{"a.txt", sumA, "blake3"}), integrity.ErrUnsupported},
+		{"blake2b_of_256_bits", statement(in(serializeFiles, "sha256", "blake2b"), resource{"a.txt", sumA, "blake2b"}), integrity.ErrManifest},
+		{"blake3_of_512_bits", statement(in(serializeFiles, "sha256", "blake3"), resource{"a.txt", sumA + sumA, "blake3"}), integrity.ErrManifest},
 		{"v02", in(in(good, "https://model_signing/signature/v1.0", "https://model_signing/Digests/v0.1"), `"tiny"`, `"a.txt"`), integrity.ErrUnsupported},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

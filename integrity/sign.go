@@ -32,6 +32,9 @@ func (s Signing) Statement(m *Manifest) ([]byte, error) {
 	if err := checkNoGlob(m.Ignore); err != nil {
 		return nil, &Error{Kind: ErrManifest, Err: err}
 	}
+	if s.Form == FormPython && m.ShardSize > 0 && m.Algorithm == BLAKE3 {
+		return nil, newError(ErrUnsupported, "", "the Python tool cannot shard by %s", m.Algorithm)
+	}
 	if s.Form == FormPython && m.ShardSize > 0 && !m.SingleFile {
 		for _, r := range m.Resources {
 			if strings.Contains(r.Path, ":") {

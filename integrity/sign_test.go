@@ -129,6 +129,9 @@ func TestSignRefuses(t *testing.T) {
 			wantKind(t, err, tt.want)
 		})
 	}
+	blake3 := mustHash(t, integrity.Hasher{Algorithm: integrity.BLAKE3, ShardSize: 4}, tiny())
+	_, err = integrity.Signing{Form: integrity.FormPython}.Sign(t.Context(), blake3, signer)
+	wantKind(t, err, integrity.ErrUnsupported)
 	if root := (&integrity.Manifest{Resources: []integrity.Resource{{Path: "a", Digest: "nonsense"}}}).Root(); root != "" {
 		t.Errorf("root %q of a malformed digest", root)
 	}

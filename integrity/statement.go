@@ -25,7 +25,9 @@ const (
 
 	// FormPython is what the Python tool model-signing 1.1 can verify: the only
 	// file of a single-file model is called ".", and shards state their size in
-	// the name of the algorithm. It cannot hold a sharded path with a colon.
+	// the name of the algorithm. It can hold neither a sharded path with a colon
+	// nor shards by BLAKE3. The tool verifies BLAKE2b only if its caller names
+	// the parameters.
 	FormPython
 )
 

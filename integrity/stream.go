@@ -8,7 +8,7 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/opencontainers/go-digest"
+	"github.com/prerun/prerun/internal/blake3tree"
 )
 
 // A stream is the bytes of one job after another. It has a reading side, which
@@ -144,12 +144,18 @@ func (s *stream) turn() bool {
 	return s.now.job != nil
 }
 
-// start begins the resource at hand.
+// start begins the resource at hand, or the part of it.
 func (s *stream) start() {
-	r := s.resource()
-	s.left = r.End - r.Start
-	if r.End == 0 {
-		s.left = s.files[s.now.job.file].info.Size()
+	j, r := s.now.job, s.resource()
+	switch {
+	case j.part:
+		s.left = j.end - j.start
+		s.hash.(*blake3tree.Digest).ResetAt(j.start - r.Start)
+		return
+	case r.End == 0:
+		s.left = s.files[j.file].info.Size()
+	default:
+		s.left = r.End - r.Start
 	}
 	s.hash.Reset()
 }
@@ -165,8 +171,12 @@ func (s *stream) advance(n int) {
 	if s.left -= int64(n); s.left > 0 {
 		return
 	}
+	if s.now.job.part {
+		s.now.job.chain = s.hash.(*blake3tree.Digest).Chain()
+		return
+	}
 	s.sum = s.hash.Sum(s.sum[:0])
-	s.resource().Digest = digest.NewDigestFromBytes(digest.Algorithm(s.p.Algorithm), s.sum)
+	s.resource().Digest = s.digest(s.sum)
 	if s.index++; s.index < s.now.job.last {
 		s.start()
 	}

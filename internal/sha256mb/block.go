@@ -6,8 +6,7 @@ import (
 )
 
 // block hashes whole blocks of one stream: FIPS 180-4, section 6.2.2, word for
-// word. It is what the kernels are compared with, and does the odd stream on
-// machines that have AVX-512 and no SHA extensions.
+// word. It is what the kernels are compared with, and the last resort of solo.
 func block(h *[8]uint32, p []byte) {
 	var w [64]uint32
 	for ; len(p) >= BlockSize; p = p[BlockSize:] {

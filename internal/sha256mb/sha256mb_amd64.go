@@ -65,7 +65,7 @@ func blocks(lanes []lane, n int) {
 	case k > 4 || k > 1 && !hasSHA:
 		blocks16(lanes, n)
 	case !hasSHA:
-		block(lanes[0].h, lanes[0].data[:n*BlockSize])
+		solo(lanes[0].h, lanes[0].data[:n*BlockSize])
 	default:
 		var h [4]*[8]uint32
 		var p [4]*byte
