@@ -2,15 +2,25 @@ package sigstore_test
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path"
 	"path/filepath"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/prerun/prerun/integrity"
 	"github.com/prerun/prerun/integrity/sigstore"
 	"github.com/prerun/prerun/internal/testutil"
 )
+
+// logged is when the logs say that they recorded the signatures.
+var logged = map[string]int64{
+	"v0.3.1-sigstore": 1746234602, "v1.0.0-sigstore": 1746236086,
+	"v1.0.1-sigstore": 1759851228, "v1.1.0-sigstore": 1760062340,
+}
 
 func TestCorpus(t *testing.T) {
 	data, err := os.ReadFile(testutil.Corpus(t, "oms", "manifest.json"))
@@ -49,7 +59,24 @@ func TestCorpus(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Logf("%+v", *r.Signed)
+			// The timestamp of the last one is by an authority that the root does
+			// not know; its log entry proves the time.
+			warnings := map[string]int{"v1.1.0-sigstore": 1}[path.Base(v.Dir)]
+			if s := r.Signed; s.Signer != v.Identity || s.Issuer != v.Issuer || len(s.Chain) != 3 || len(s.Warnings) != warnings {
+				t.Errorf("%q by %q, %d certificates, warnings %q", s.Signer, s.Issuer, len(s.Chain), s.Warnings)
+			}
+			want := map[string]time.Time{"https://rekor.sigstore.dev": time.Unix(logged[path.Base(v.Dir)], 0).UTC()}
+			if diff := cmp.Diff(want, r.Signed.Times); diff != "" {
+				t.Errorf("times (-want +got):\n%s", diff)
+			}
+			if len(r.Leniencies) != warnings {
+				t.Errorf("leniencies %+v", r.Leniencies)
+			}
+			trust.Identities[0].Issuer = "https://accounts.example.org"
+			_, err = verifier.Verify(t.Context(), root.FS(), bundle, trust)
+			if !errors.Is(err, sigstore.ErrIdentity) || !errors.Is(err, integrity.ErrUntrusted) {
+				t.Errorf("another issuer: %v", err)
+			}
 		})
 	}
 	if n != 4 {

@@ -3,6 +3,7 @@ package sigstore
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/integrity"
@@ -92,9 +93,15 @@ func kinded(err error) error {
 		{ErrSCT, integrity.ErrUntrusted},
 		{ErrIdentity, integrity.ErrUntrusted},
 	} {
-		if errors.Is(err, class.from) {
+		if !errors.Is(err, class.from) {
+			continue
+		}
+		if class.from.Error() != class.to.Error() {
 			return &integrity.Error{Kind: class.to, Err: err}
 		}
+		// The kind says it already; once is enough.
+		detail := strings.TrimPrefix(strings.TrimPrefix(err.Error(), class.from.Error()), ": ")
+		return &integrity.Error{Kind: class.to, Detail: detail}
 	}
 	return err
 }

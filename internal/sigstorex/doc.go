@@ -11,15 +11,17 @@ package sigstorex
 import (
 	"errors"
 	"strings"
+
+	"github.com/prerun/prerun/internal/dsse"
 )
 
 // Classes of errors. Each names the first thing that is wrong with a bundle, in
 // this order.
 var (
-	ErrMalformed   = errors.New("malformed bundle")
+	ErrMalformed   = dsse.ErrMalformed
 	ErrMethod      = errors.New("signed by another method")
-	ErrUnsupported = errors.New("unsupported signature")
-	ErrSignature   = errors.New("signature does not verify")
+	ErrUnsupported = dsse.ErrUnsupported
+	ErrSignature   = dsse.ErrSignature
 	ErrLog         = errors.New("no trusted log has recorded the signature")
 	ErrTime        = errors.New("time of signing is not proven")
 	ErrCertificate = errors.New("certificate is not by a trusted authority, or was not valid when it signed")

@@ -96,7 +96,7 @@ func (p *Policy) Verify(ctx context.Context, data []byte) (*Verified, error) {
 	}
 	// First by our own hand: whatever else is wrong, a signature that does not
 	// verify is what to say.
-	if err := checkSignature(leaf, env); err != nil {
+	if err := dsse.VerifySignature(leaf.PublicKey, env.PayloadType, env.Payload, env.Signatures[0].Sig); err != nil {
 		return nil, err
 	}
 	result, err := guard(func() (*verify.VerificationResult, error) { return check.Verify(entity, policy) })
@@ -165,7 +165,7 @@ func (p *Policy) compile() (*verify.Verifier, verify.PolicyBuilder, error) {
 func read(data []byte) (*dsse.Envelope, *x509.Certificate, *bundle.Bundle, error) {
 	b, err := dsse.ParseBundle(data)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+		return nil, nil, nil, err
 	}
 	der, err := leafOf(b)
 	if err != nil {
@@ -227,17 +227,6 @@ func agree(b *dsse.Bundle, leaf []byte, entity *bundle.Bundle) bool {
 		len(material.GetTimestampVerificationData().GetRfc3161Timestamps()) == len(b.Material.Timestamps)
 }
 
-func checkSignature(leaf *x509.Certificate, env *dsse.Envelope) error {
-	err := dsse.VerifySignature(leaf.PublicKey, env.PayloadType, env.Payload, env.Signatures[0].Sig)
-	switch {
-	case errors.Is(err, dsse.ErrUnsupported):
-		return fmt.Errorf("%w: %w", ErrUnsupported, err)
-	case err != nil:
-		return ErrSignature
-	}
-	return nil
-}
-
 // diagnose finds the class of an error of sigstore-go, which has no classes, by
 // repeating its steps one at a time.
 func (p *Policy) diagnose(check *verify.Verifier, entity *bundle.Bundle, err error) error {
@@ -252,6 +241,9 @@ func (p *Policy) diagnose(check *verify.Verifier, entity *bundle.Bundle, err err
 		logged, e := check.VerifyTransparencyLogInclusion(entity)
 		if e != nil {
 			class, cause = ErrLog, e
+			if loggedOutside(entity) {
+				class = ErrCertificate
+			}
 			return false, nil
 		}
 		times, e := check.VerifyObserverTimestamps(entity, logged)
@@ -279,6 +271,26 @@ func (p *Policy) diagnose(check *verify.Verifier, entity *bundle.Bundle, err err
 		return true, nil
 	})
 	return fmt.Errorf("%w: %w", class, detail{cause})
+}
+
+// loggedOutside reports whether a log says that it recorded the signature when
+// the certificate was not valid.
+func loggedOutside(entity *bundle.Bundle) bool {
+	entries, err := entity.TlogEntries()
+	if err != nil {
+		return false
+	}
+	content, err := entity.VerificationContent()
+	if err != nil {
+		return false
+	}
+	leaf := content.Certificate()
+	for _, e := range entries {
+		if t := e.IntegratedTime(); !t.IsZero() && (t.Before(leaf.NotBefore) || t.After(leaf.NotAfter)) {
+			return true
+		}
+	}
+	return false
 }
 
 func isIdentity(err error) bool {
