@@ -28,10 +28,10 @@ type Check interface {
 
 // A Digester is a [Check] whose result depends on content that it can name.
 // CacheKey returns digests of everything that the result depends on, options
-// included, or nil when it cannot name all of it; a check that judges by
-// Input.Now is no Digester. Only such checks are cached, and only if they neither
-// need nor give facts. CacheKey is called again after Run, and the result is
-// kept only if the content is still the same.
+// included, or nil or an error when it cannot name all of it; a check that judges
+// by Input.Now is no Digester. Only such checks are cached, and only if they
+// neither need nor give facts. CacheKey is called again after Run: content that
+// changed meanwhile is an error of the check.
 type Digester interface {
 	CacheKey(ctx context.Context) ([]string, error)
 }

@@ -118,3 +118,5 @@ var (
 	rapidSigner, _ = provenance.NewKeySigner(keys.Demo("approver"))
 	rapidTrust, _  = provenance.NewKeyVerifier(keys.Demo("approver").Public())
 )
+
+const digestOfNothing = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

@@ -282,11 +282,8 @@ func (r *run) cached(ctx context.Context, n *node, in *Input) (*Result, error) {
 		return n.check.Run(ctx, in)
 	}
 	content, err := d.CacheKey(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if content == nil {
-		return n.check.Run(ctx, in)
+	if err != nil || content == nil {
+		return n.check.Run(ctx, in) // which says what cannot be read
 	}
 	key := cacheKey(n.meta, in, content)
 	if hit := lookup(ctx, r.gate.Cache, key); hit != nil {
