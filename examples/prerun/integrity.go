@@ -114,7 +114,7 @@ func manifestFacts(m *integrity.Manifest) map[string]any {
 func (a *app) signCommand() *cobra.Command {
 	return group("sign", "sign a model",
 		a.signKeyCommand(), a.signCertificateCommand(),
-		notBuilt("sigstore PATH", "sign without a long-lived key"))
+		a.signSigstoreCommand())
 }
 
 // A signing is what the sign commands share.
@@ -237,7 +237,7 @@ func readCertificates(files ...string) ([]*x509.Certificate, error) {
 func (a *app) verifyCommand() *cobra.Command {
 	return group("verify", "verify a signed model",
 		a.verifyKeyCommand(), a.verifyCertificateCommand(),
-		notBuilt("sigstore PATH", "verify a model that was signed without a long-lived key"))
+		a.verifySigstoreCommand())
 }
 
 // A verifying is what the verify commands share.
