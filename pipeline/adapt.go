@@ -159,8 +159,8 @@ func nameable(v reflect.Value) bool {
 			}
 		}
 	case reflect.Struct:
-		for i := range v.NumField() {
-			if !nameable(v.Field(i)) {
+		for _, field := range v.Fields() {
+			if !nameable(field) {
 				return false
 			}
 		}

@@ -152,9 +152,7 @@ func TestContainment(t *testing.T) {
 		{"error", &fake{err: errors.New("no luck, " + secret + "\x1b[2J")}, "no luck"},
 		{"panic", &fake{run: func(context.Context, *pipeline.Input) (*pipeline.Result, error) { panic("ouch " + secret) }}, "panic: ouch"},
 		{"nil_map", &fake{run: func(context.Context, *pipeline.Input) (*pipeline.Result, error) {
-			var m map[string]int
-			m["a"] = 1
-			return nil, nil
+			return nil, fill(nil)
 		}}, "panic: assignment to entry in nil map"},
 		{"goexit", &fake{run: func(context.Context, *pipeline.Input) (*pipeline.Result, error) { runtime.Goexit(); return nil, nil }}, "ended without a result"},
 		{"panicking_source", &fake{result: &pipeline.Result{Source: (*brokenSource)(nil)}}, "panic: "},
@@ -179,6 +177,11 @@ func TestContainment(t *testing.T) {
 			}
 		})
 	}
+}
+
+func fill(m map[string]int) error {
+	m["a"] = 1
+	return nil
 }
 
 type brokenSource struct{ prerun.Source }

@@ -9,13 +9,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/pipeline"
@@ -67,10 +66,10 @@ type kit struct {
 func (k kit) meta() {
 	k.t.Helper()
 	m := k.c.Check.Meta()
-	if diff := cmp.Diff(m, k.c.Check.Meta()); diff != "" {
-		k.t.Errorf("Meta differs from call to call:\n%s", diff)
+	if again := k.c.Check.Meta(); !reflect.DeepEqual(m, again) {
+		k.t.Errorf("Meta differs from call to call: %+v, then %+v", m, again)
 	}
-	for _, part := range strings.Split(m.ID, ".") {
+	for part := range strings.SplitSeq(m.ID, ".") {
 		if part == "" || strings.Trim(part, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 			k.t.Errorf("id %q is not made of lower-case words with dots between them", m.ID)
 		}
@@ -179,7 +178,7 @@ func (k kit) repeatable(want string) {
 	for _, workers := range []int{1, 2, 8} {
 		var w wrapped
 		k.gate(&w, workers, nil)
-		if diff := cmp.Diff(want, text(k.t, w.result)); diff != "" {
+		if diff := difference(want, text(k.t, w.result)); diff != "" {
 			k.t.Errorf("another result with %d workers:\n%s", workers, diff)
 		}
 	}
@@ -190,7 +189,7 @@ func (k kit) repeatable(want string) {
 	}
 	wg.Wait()
 	for i := range side {
-		if diff := cmp.Diff(want, text(k.t, side[i].result)); diff != "" {
+		if diff := difference(want, text(k.t, side[i].result)); diff != "" {
 			k.t.Errorf("another result when it runs beside itself:\n%s", diff)
 		}
 	}
@@ -207,7 +206,7 @@ func (k kit) cancelled(want string) {
 	}}
 	k.gate(&w, 1, nil)
 	if w.err == nil {
-		if diff := cmp.Diff(want, text(k.t, w.result)); diff != "" {
+		if diff := difference(want, text(k.t, w.result)); diff != "" {
 			k.t.Errorf("a cancelled run gives another result and no error:\n%s", diff)
 		}
 	}
@@ -245,7 +244,7 @@ func (k kit) cacheable() {
 	var cache pipeline.MemoryCache
 	want := shown(k.t, k.gate(&wrapped{}, 1, nil))
 	for _, when := range []string{"that fills the cache", "from the cache"} {
-		if diff := cmp.Diff(want, shown(k.t, k.gate(&wrapped{}, 1, &cache))); diff != "" {
+		if diff := difference(want, shown(k.t, k.gate(&wrapped{}, 1, &cache))); diff != "" {
 			k.t.Errorf("a run %s gives another result:\n%s", when, diff)
 		}
 	}
@@ -259,6 +258,20 @@ func shown(t *testing.T, c pipeline.CheckResult) string {
 		facts[name] = value
 	}
 	return text(t, &pipeline.Result{Outcome: c.Outcome, Reason: c.Reason, Source: c.Source(), Facts: facts, Intervals: c.Intervals})
+}
+
+// difference is the first line in which two texts differ, or "".
+func difference(want, got string) string {
+	if want == got {
+		return ""
+	}
+	a, b := strings.Split(want, "\n"), strings.Split(got, "\n")
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return fmt.Sprintf("- %s\n+ %s", a[i], b[i])
+		}
+	}
+	return fmt.Sprintf("%d lines became %d", len(a), len(b))
 }
 
 // text writes a result so that two can be compared.
