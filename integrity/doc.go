@@ -14,8 +14,10 @@
 //
 // [NewKeySigner], [NewKeyVerifier], [NewCertificateSigner] and
 // [CertificateVerifier] make signers and trust; anything with their one method
-// will do, such as a remote service. [Verifier.VerifyFile] is for a model of
-// one file, [Verifier.VerifyPaths] for the files about to be used,
+// will do, such as a remote service. Package integrity/sigstore has those of
+// keyless signing, and a [TimeVerifier], by which a signature outlives its
+// certificate. [Verifier.VerifyFile] is for a model of one file,
+// [Verifier.VerifyPaths] for the files about to be used,
 // [Verifier.VerifyManifest] for digests known from elsewhere. A [Cache] makes
 // hashing a model again cost what changed.
 //
