@@ -123,6 +123,9 @@ func TestRowDigest(t *testing.T) {
 	if r.Digest() != want {
 		t.Error("place or role count")
 	}
+	if got, want := r.Location(), (prerun.Location{Path: "s", Fragment: "row=7"}); got != want {
+		t.Errorf("location %v, want %v", got, want)
+	}
 }
 
 func TestAgainstManifest(t *testing.T) {

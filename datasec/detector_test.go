@@ -2,6 +2,7 @@ package datasec_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -217,8 +218,9 @@ func TestStatesThatDoNotBelongTogether(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := a.UnmarshalBinary(data); err == nil {
-			t.Errorf("%s: read a state of another seed", d.Info().Name)
+		err = a.UnmarshalBinary(data)
+		if e, ok := errors.AsType[*datasec.StateError](err); !ok || e.Detector != d.Info().Name || !strings.Contains(e.Error(), "seed") {
+			t.Errorf("%s: read a state of another seed: %v", d.Info().Name, err)
 		}
 	}
 	if err := (datasec.ExactDuplicates{}).New(datasec.Params{}).Merge((datasec.LabelConflict{}).New(datasec.Params{})); err == nil {

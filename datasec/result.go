@@ -75,8 +75,11 @@ func (r *Result) seal() {
 	}
 	for i := range r.findings {
 		f := &r.findings[i]
-		if f.Subject == (prerun.Subject{}) {
-			f.Subject = prerun.Subject{Path: f.Path(), Digest: digests[f.Path()]}
+		if f.Subject.Path == "" {
+			f.Subject.Path = f.Path()
+		}
+		if f.Subject.Digest == "" {
+			f.Subject.Digest = digests[f.Subject.Path]
 		}
 	}
 	r.source = prerun.NewSource(subjects, r.findings, r.gaps)

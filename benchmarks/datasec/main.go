@@ -108,7 +108,9 @@ func (g grid) measure(ctx context.Context, name string, rows []row) error {
 	for _, f := range figures {
 		fmt.Printf("  %s: %d rows contradicted, at most %d hypotheses, minimum K %d\n", f.Test, f.Marked, f.Hypotheses, f.MinimumK)
 	}
-	fmt.Println()
+	if err := g.samples(ctx, rows); err != nil {
+		return err
+	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 1, ' ', tabwriter.AlignRight)
 	fmt.Fprint(w, "| trigger | flip |")
 	for _, k := range counts {
@@ -127,19 +129,37 @@ func (g grid) measure(ctx context.Context, name string, rows []row) error {
 	return g.line(ctx, w, rows, triggers[2], "ham", "ham") // clean label
 }
 
+// samples counts what is found in random halves of the rows as they are.
+func (g grid) samples(ctx context.Context, rows []row) error {
+	n := 0
+	for seed := range g.seeds {
+		half := slices.Clone(rows)
+		rng := rand.New(rand.NewPCG(uint64(seed), 0))
+		rng.Shuffle(len(half), func(i, j int) { half[i], half[j] = half[j], half[i] })
+		found, _, err := g.find(ctx, half[:len(half)/2])
+		if err != nil {
+			return err
+		}
+		n += len(found)
+	}
+	fmt.Printf("  In %d random halves of it: %d groups.\n\n", g.seeds, n)
+	return nil
+}
+
 func (g grid) line(ctx context.Context, w *tabwriter.Writer, rows []row, t trigger, from, to string) error {
 	fmt.Fprintf(w, "| %s | %s to %s |", t.name, from, to)
 	falseGroups, scans := 0, 0
 	for _, k := range counts {
 		missed := 0
 		for seed := range g.seeds {
-			found, _, err := g.find(ctx, poisoned(rows, t, from, to, k, uint64(seed)))
+			data, poisons := poisoned(rows, t, from, to, k, uint64(seed))
+			found, _, err := g.find(ctx, data)
 			if err != nil {
 				return err
 			}
 			seen := false
 			for _, s := range found {
-				if related(s.sequence, t.text) {
+				if caught(s, t.text, poisons) {
 					seen = true
 				} else {
 					falseGroups++
@@ -159,21 +179,24 @@ func (g grid) line(ctx context.Context, w *tabwriter.Writer, rows []row, t trigg
 	return w.Flush()
 }
 
-// related: a finding is the trigger's when it consists of words of the trigger
-// and at most its neighbours.
-func related(sequence, text string) bool {
-	words := strings.Fields(strings.ToLower(text))
-	for word := range strings.FieldsSeq(sequence) {
-		if slices.Contains(words, word) {
-			return true
+// caught: a group is the trigger's when its sequence is part of the trigger and
+// most of the rows that it lists are poisoned. Any other is a false group.
+func caught(h hit, text string, poisons map[int]bool) bool {
+	if !strings.Contains(" "+strings.ToLower(text)+" ", " "+h.sequence+" ") {
+		return false
+	}
+	n := 0
+	for _, i := range h.rows {
+		if poisons[i] {
+			n++
 		}
 	}
-	return false
+	return 2*n > len(h.rows)
 }
 
 // poisoned is a copy of rows in which k of one label contain the trigger and
-// carry another label.
-func poisoned(rows []row, t trigger, from, to string, k int, seed uint64) []row {
+// carry another label, and which rows they are.
+func poisoned(rows []row, t trigger, from, to string, k int, seed uint64) ([]row, map[int]bool) {
 	rng := rand.New(rand.NewPCG(seed, uint64(k)))
 	out := slices.Clone(rows)
 	var victims []int
@@ -183,16 +206,21 @@ func poisoned(rows []row, t trigger, from, to string, k int, seed uint64) []row 
 		}
 	}
 	rng.Shuffle(len(victims), func(i, j int) { victims[i], victims[j] = victims[j], victims[i] })
+	poisons := make(map[int]bool)
 	for _, i := range victims[:min(k, len(victims))] {
+		poisons[i] = true
 		words := strings.Fields(out[i].text)
 		words = slices.Insert(words, t.at(rng, len(words)), t.text)
 		out[i] = row{strings.Join(words, " "), to}
 	}
-	return out
+	return out, poisons
 }
 
 // A hit is a group that the detector reports.
-type hit struct{ sequence, message string }
+type hit struct {
+	sequence, message string
+	rows              []int // that it lists
+}
 
 // find returns the sequences that the detector reports, one for each group.
 func (g grid) find(ctx context.Context, rows []row) ([]hit, []datasec.Figures, error) {
@@ -203,7 +231,15 @@ func (g grid) find(ctx context.Context, rows []row) ([]hit, []datasec.Figures, e
 	}
 	var out []hit
 	for f := range res.Findings() {
-		out = append(out, hit{f.Evidence["sequence"], f.Message + " p=" + f.Evidence["p"]})
+		h := hit{sequence: f.Evidence["sequence"], message: f.Message + " p=" + f.Evidence["p"]}
+		for _, l := range f.Locations {
+			var i int
+			if _, err := fmt.Sscanf(l.Fragment, "row=%d", &i); err != nil {
+				return nil, nil, err
+			}
+			h.rows = append(h.rows, i)
+		}
+		out = append(out, h)
 	}
 	return out, res.Figures(), nil
 }
