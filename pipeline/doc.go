@@ -22,10 +22,26 @@
 // inconclusive and errored checks are a no. A pass does not mean that the model
 // is safe: each check's own documentation says what it cannot see.
 //
+// # Threat model
+//
+// Hostile are the model, its data, and whoever can write to the folders of
+// evidence, waivers and statements: what is not signed by the key of its role
+// answers nothing and excuses nothing. The configuration and the code that builds
+// the gate are trusted; the verdict names the digest of the configuration and of
+// every file that it decides by, so that a deployer can insist on them. Under a
+// configuration no check can pose as another kind, the threshold can only be
+// lowered, and the approver's key has no second role. A file of the model that a
+// check saw with other bytes than those that were verified is found by its
+// digest; data that is swapped between two checks is not.
+//
 // # Limits
 //
 // A check runs under a time limit, and a panic in it is an error of that check
-// alone. The gate keeps no state between runs; the optional [Cache] is keyed by
-// the content that a check says it read. Nothing here opens a network
-// connection or reads the environment.
+// alone; a check that ignores its context holds the gate up. Of one check
+// 100,000 findings are kept, more are a gap. Evidence is at most 1,000 files of
+// 4 MiB, a file of waivers at most 1,000 waivers, a verdict at most
+// [provenance.MaxDescriptors] files. A cancelled run decides nothing. The gate
+// keeps no state between runs; the optional [Cache] is keyed by the content that a
+// check says it read. Nothing here opens a network connection or reads the
+// environment.
 package pipeline
