@@ -53,7 +53,7 @@ func TestCorpus(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer root.Close()
-			trust := sigstore.Verifier{Identities: []sigstore.Identity{{Subject: v.Identity, Issuer: v.Issuer}}}
+			trust := sigstore.Verifier{Root: sigstore.PublicGood(), Identities: []sigstore.Identity{{Subject: v.Identity, Issuer: v.Issuer}}}
 			verifier := integrity.Verifier{Ignore: append([]string{"model.sig"}, v.Ignore...)}
 			r, err := verifier.Verify(t.Context(), root.FS(), bundle, trust)
 			if err != nil {
