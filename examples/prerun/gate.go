@@ -45,7 +45,7 @@ verdict verify" checks before a deployment.`,
 			if err != nil {
 				return err
 			}
-			targets, err := ask.targets(urls)
+			targets, err := ask.targets(cmd.Context(), urls)
 			if err != nil {
 				return err
 			}
@@ -75,7 +75,7 @@ verdict verify" checks before a deployment.`,
 }
 
 // targets are the servers of --target by name.
-func (s *server) targets(urls []string) (map[string]validate.Target, error) {
+func (s *server) targets(ctx context.Context, urls []string) (map[string]validate.Target, error) {
 	out := make(map[string]validate.Target)
 	for _, arg := range urls {
 		name, url, ok := strings.Cut(arg, "=")
@@ -86,7 +86,7 @@ func (s *server) targets(urls []string) (map[string]validate.Target, error) {
 			return nil, fmt.Errorf("--target names %q twice", name)
 		}
 		var err error
-		if out[name], err = s.target(url); err != nil {
+		if out[name], err = s.target(ctx, url); err != nil {
 			return nil, err
 		}
 	}

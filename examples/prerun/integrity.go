@@ -28,7 +28,7 @@ type hashFlags struct {
 }
 
 func (f *hashFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.algorithm, "algorithm", integrity.SHA256, "digest of files: sha256; blake2b and blake3 are not built yet")
+	cmd.Flags().StringVar(&f.algorithm, "algorithm", integrity.SHA256, "digest of files: sha256, blake2b, blake3")
 	cmd.Flags().Int64Var(&f.shardSize, "shard-size", 0, "hash ranges of `BYTES` instead of whole files")
 	cmd.Flags().BoolVar(&f.symlinks, "allow-symlinks", false, "let links stand for the files that they lead to")
 	cmd.Flags().StringArrayVar(&f.ignore, "ignore", nil, "`PATH` to leave out, relative to the model or absolute below it (repeatable)")

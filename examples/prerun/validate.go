@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -32,7 +33,11 @@ func (s *server) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&s.keyFile, "key-file", "", "`FILE` with the server's API key")
 }
 
-func (s *server) target(url string) (validate.Target, error) {
+// target is the server at an address, once it is there.
+func (s *server) target(ctx context.Context, url string) (validate.Target, error) {
+	if s.model == "" {
+		return nil, errors.New("--target needs --model: the name of the model on the server")
+	}
 	c := &openai.Client{BaseURL: url, Model: s.model, HTTP: &http.Client{Timeout: 10 * time.Minute}}
 	if s.keyFile != "" {
 		key, err := readFile(s.keyFile)
@@ -41,13 +46,26 @@ func (s *server) target(url string) (validate.Target, error) {
 		}
 		c.Key = openai.Secret(bytes.TrimSpace(key))
 	}
-	if c.Model == "" {
-		return nil, errors.New("--target needs --model: the name of the model on the server")
-	}
 	if err := c.Check(); err != nil {
 		return nil, fmt.Errorf("--target %q: %w", url, err)
 	}
-	return c, nil
+	return c, reach(ctx, url)
+}
+
+// reach asks for the list of models, to learn before thousands of questions, each
+// asked again some times, whether anybody is there. Any answer will do.
+func reach(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(url, "/")+"/models", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req) // follows no redirect
+	if err != nil {
+		return fmt.Errorf("--target %q is not there: %w", url, err)
+	}
+	return resp.Body.Close()
 }
 
 func (a *app) validateCommand() *cobra.Command {
@@ -84,7 +102,7 @@ func (a *app) validateRunCommand() *cobra.Command {
 			if url == "" {
 				return a.plan(runner, suite)
 			}
-			target, err := ask.target(url)
+			target, err := ask.target(cmd.Context(), url)
 			if err != nil {
 				return err
 			}

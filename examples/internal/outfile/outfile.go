@@ -15,8 +15,21 @@ import (
 
 // Write puts data into a temporary file beside path, flushes it to disk and
 // renames it, so that a reader sees the old file or the new one and never half
-// of it.
-func Write(path string, data []byte, perm os.FileMode) (err error) {
+// of it. Errors name path, not the temporary file.
+func Write(path string, data []byte, perm os.FileMode) error {
+	err := write(path, data, perm)
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		err = pe.Err
+	} else if le, ok := errors.AsType[*os.LinkError](err); ok {
+		err = le.Err
+	}
+	if err != nil {
+		return fmt.Errorf("%q: %w", path, err)
+	}
+	return nil
+}
+
+func write(path string, data []byte, perm os.FileMode) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return err
