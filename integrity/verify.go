@@ -22,7 +22,8 @@ type Verifier struct {
 	// here when it lies inside the model and the signer did not record it.
 	Ignore []string
 
-	// Strict refuses every [Leniency].
+	// Strict refuses every [Leniency] but LenientTrust: what a trust verifier
+	// lets pass is its own to decide.
 	Strict bool
 
 	// ForbidSymlinks refuses a manifest that was made by following links.

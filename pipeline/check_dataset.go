@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 
+	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/datasec"
 	"github.com/prerun/prerun/internal/digestx"
 )
@@ -63,9 +65,25 @@ func (c ScanDataset) Run(ctx context.Context, in *Input) (*Result, error) {
 	}
 	return &Result{
 		Reason: fmt.Sprintf("%d rows", res.Rows()),
-		Source: res,
+		Source: c.located(res),
 		Facts:  DatasetFacts(res),
 	}, nil
+}
+
+// located gives the data set as a whole the path of the folder that its files
+// lie in. Where they lie in several, it stays the gate's root.
+func (c ScanDataset) located(res *datasec.Result) prerun.Source {
+	var files []string
+	folder := ""
+	for i, name := range c.Files {
+		files = append(files, prerun.EscapePath(name))
+		if dir := path.Dir(name); i == 0 {
+			folder = dir
+		} else if dir != folder {
+			folder = "."
+		}
+	}
+	return under(folder, res, files...)
 }
 
 var errNoDetector = errors.New("there is no detector to look with")

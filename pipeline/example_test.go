@@ -96,7 +96,7 @@ func ExampleCheck() {
 	decision, _ = gate.Run(context.Background())
 	fmt.Println(decision.Verdict, decision.Reason)
 	// Output:
-	// fail not satisfied: [acme.licence]
+	// fail not satisfied: acme.licence
 	// pass all 1 checks of profile LOW are satisfied
 }
 

@@ -18,7 +18,7 @@ import (
 
 // Errors of this package, by class.
 var (
-	ErrMalformed   = errors.New("malformed bundle")
+	ErrMalformed   = errors.New("not well-formed")
 	ErrSignature   = errors.New("signature does not verify")
 	ErrKey         = errors.New("signed by another key")
 	ErrUnsupported = errors.New("unsupported signature")
