@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	roundSize = 1 << 20  // a worker hashes this much at a time, and reads as much ahead
-	minBuffer = 64 << 10 // of one stream; reads of the page cache gain little above
-	jobSize   = 32 << 20 // small shards are hashed in runs of at least this
-	partSize  = 16 << 20 // a larger resource is hashed in parts of this, where that can be done
+	roundSize = 512 << 10 // a worker hashes this much at a time, and reads as much ahead
+	minBuffer = 64 << 10  // of one stream; reads of the page cache gain little above
+	jobSize   = 32 << 20  // small shards are hashed in runs of at least this
+	partSize  = 16 << 20  // a larger resource is hashed in parts of this, where that can be done
 )
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -80,7 +80,7 @@ func TestLanes(t *testing.T) {
 
 // TestParts: a resource that is hashed in parts has the digest of the whole.
 func TestParts(t *testing.T) {
-	data := make([]byte, 70<<20+5)
+	data := make([]byte, 49<<20+5)
 	for i := range data {
 		data[i] = byte(i>>16) ^ byte(i)
 	}
@@ -88,7 +88,7 @@ func TestParts(t *testing.T) {
 		"large": {Data: data}, "two": {Data: data[:32<<20]}, "two_and_one": {Data: data[:32<<20+1]},
 		"one": {Data: data[:16<<20]}, "small": {Data: data[:100]}, "zero": {},
 	}
-	for _, shard := range []int64{0, 1 << 20, 16 << 20, 33<<20 + 1, 48 << 20} {
+	for _, shard := range []int64{0, 16 << 20, 33<<20 + 1} {
 		for _, workers := range []int{1, 3} {
 			h := integrity.Hasher{Algorithm: integrity.BLAKE3, ShardSize: shard, Workers: workers}
 			checkManifest(t, mustHash(t, h, tree), tree)
