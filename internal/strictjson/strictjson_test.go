@@ -80,14 +80,15 @@ func TestParseLimits(t *testing.T) {
 			t.Errorf("%s: limit not kept", name)
 		}
 	}
-	wide := "{"
+	var wide strings.Builder
+	wide.WriteString("{")
 	for i := range 40 {
-		wide += fmt.Sprintf(`"k%d":1,`, i)
+		wide.WriteString(fmt.Sprintf(`"k%d":1,`, i))
 	}
-	if _, err := strictjson.Parse([]byte(wide+`"z":1}`), strictjson.Limits{}); err != nil {
+	if _, err := strictjson.Parse([]byte(wide.String()+`"z":1}`), strictjson.Limits{}); err != nil {
 		t.Errorf("a wide object: %v", err)
 	}
-	if _, err := strictjson.Parse([]byte(wide+`"k2":1}`), strictjson.Limits{}); err == nil {
+	if _, err := strictjson.Parse([]byte(wide.String()+`"k2":1}`), strictjson.Limits{}); err == nil {
 		t.Error("a duplicate in a wide object was accepted")
 	}
 }
