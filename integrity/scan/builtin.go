@@ -12,6 +12,7 @@ func Builtin() []Format {
 			torchFormat{},
 			storageFormat{},
 			tarFormat{},
+			sevenzipFormat{},
 			safetensorsFormat{},
 			npyFormat{},
 			onnxFormat{},

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/integrity/scan/internal/xz"
 )
 
 // A compressedFormat is a file that is one compressed stream, as joblib and
@@ -28,7 +29,7 @@ type compressedFormat struct {
 
 	// open decodes from the start of r; used tells after the end of the stream
 	// how much of r belonged to it, -1 when that is not known.
-	open func(r *countReader) (stream io.Reader, used func() int64, err error)
+	open func(run *run, r *countReader) (stream io.Reader, used func() int64, err error)
 }
 
 var ruleCompressedTrailing = prerun.Rule{
@@ -46,7 +47,7 @@ func (f compressedFormat) Match(p Probe) Match { return f.match(p) }
 func (f compressedFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
 	used := func() int64 { return -1 }
 	x, err := a.expand(a.Size, nil, func() (io.Reader, error) {
-		stream, u, err := f.open(&countReader{r: bufio.NewReaderSize(a.Section(0, a.Size), 64<<10)})
+		stream, u, err := f.open(a.run, newCountReader(a.Section(0, a.Size)))
 		if u != nil {
 			used = u
 		}
@@ -54,7 +55,7 @@ func (f compressedFormat) Scan(ctx context.Context, a *Artifact, out *Sink) erro
 	})
 	defer x.close()
 	inPlace := (storageFormat{}).Match(a.Probe) == Maybe // tensor data, which starts like anything
-	if (x.size == 0 || inPlace) && err != nil && !errors.Is(err, ErrBudget) {
+	if err != nil && !errors.Is(err, ErrBudget) && (inPlace || x.size == 0 && !errors.Is(err, errUnsupported)) {
 		return fmt.Errorf("%s: %w: %w", f.id, err, ErrNotFormat)
 	}
 	if errors.Is(err, ErrBudget) {
@@ -91,7 +92,7 @@ func (f compressedFormat) innerName(a *Artifact) string {
 	base := a.Base()
 	ext := path.Ext(base)
 	switch stem := strings.TrimSuffix(base, ext); {
-	case strings.EqualFold(ext, ".tgz"):
+	case strings.EqualFold(ext, ".tgz"), strings.EqualFold(ext, ".txz"):
 		return stem + ".tar"
 	case stem != "" && stem != base && slices.Contains(f.exts, strings.ToLower(ext)):
 		return stem
@@ -103,6 +104,10 @@ func (f compressedFormat) innerName(a *Artifact) string {
 type countReader struct {
 	r *bufio.Reader
 	n int64
+}
+
+func newCountReader(r io.Reader) *countReader {
+	return &countReader{r: bufio.NewReaderSize(r, 64<<10)}
 }
 
 func (c *countReader) Read(p []byte) (int, error) {
@@ -135,10 +140,13 @@ func compressedFormats() []Format {
 		compressedFormat{"zlib", []string{".z"}, matchZlib, openZlib},
 		compressedFormat{"bzip2", []string{".bz2"}, magic(Maybe, "BZh"), openBzip2},
 		compressedFormat{"zstd", []string{".zst"}, magic(Maybe, "\x28\xb5\x2f\xfd"), openZstd},
+		compressedFormat{"xz", []string{".xz", ".txz"}, magic(Maybe, xz.Magic), openXZ},
+		compressedFormat{"lzma", []string{".lzma"}, matchLZMA, openLZMA},
+		compressedFormat{"lz4", []string{".lz4"}, matchLZ4, openLZ4},
 	}
 }
 
-func openGzip(r *countReader) (io.Reader, func() int64, error) {
+func openGzip(_ *run, r *countReader) (io.Reader, func() int64, error) {
 	z, err := gzip.NewReader(r)
 	if err != nil {
 		return nil, nil, err
@@ -184,16 +192,16 @@ func matchZlib(p Probe) Match {
 	return Maybe
 }
 
-func openZlib(r *countReader) (io.Reader, func() int64, error) {
+func openZlib(_ *run, r *countReader) (io.Reader, func() int64, error) {
 	z, err := zlib.NewReader(r)
 	return z, func() int64 { return r.n }, err
 }
 
-func openBzip2(r *countReader) (io.Reader, func() int64, error) {
+func openBzip2(_ *run, r *countReader) (io.Reader, func() int64, error) {
 	return bzip2.NewReader(r), nil, nil
 }
 
-func openZstd(r *countReader) (io.Reader, func() int64, error) {
+func openZstd(_ *run, r *countReader) (io.Reader, func() int64, error) {
 	z, err := newZstd(r)
 	return z, nil, err
 }
@@ -205,32 +213,18 @@ type opaqueFormat struct{}
 // opaque names the container that a file starts like, or "".
 func opaque(head []byte) string {
 	for _, m := range []struct{ magic, kind string }{
-		{"7z\xbc\xaf\x27\x1c", "7z"},
 		{"Rar!\x1a\x07", "rar"},
-		{"\xfd7zXZ\x00", "xz"},
 		{"MSCF\x00\x00\x00\x00", "cab"},
 	} {
 		if bytes.HasPrefix(head, []byte(m.magic)) {
 			return m.kind
 		}
 	}
-	if len(head) < 13 {
-		return ""
-	}
-	le := binary.LittleEndian
-	switch dict, size := le.Uint32(head[1:]), le.Uint64(head[5:]); {
-	case le.Uint32(head) == 0x184d2204 && head[4]>>6 == 1:
-		return "lz4"
-	// The old format has no magic number: usual properties, a dictionary of a
-	// power of two, a size that is unknown or small.
-	case head[0] == 0x5d && dict >= 1<<12 && dict&(dict-1) == 0 && (size == 1<<64-1 || size < 1<<40):
-		return "lzma"
-	}
 	return ""
 }
 
 func (opaqueFormat) Info() Info {
-	return Info{ID: "opaque-container", Extensions: []string{".7z", ".rar", ".xz", ".lzma", ".lz4"}}
+	return Info{ID: "opaque-container", Extensions: []string{".rar", ".cab"}}
 }
 
 func (opaqueFormat) Match(p Probe) Match {

@@ -12,8 +12,7 @@ import (
 )
 
 // TestCorpus runs the files of picklescan's own tests. Its manifest says which
-// are malicious; what we say must not depend on their names. 7z is not decoded:
-// the one such file has to be a gap.
+// are malicious; what we say must not depend on their names.
 func TestCorpus(t *testing.T) {
 	dir := testutil.Corpus(t, "picklescan")
 	data, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
@@ -55,7 +54,7 @@ func TestCorpus(t *testing.T) {
 			} else {
 				t.Logf("%s: %s, %s", m.File, f.Verdict, f.Completeness)
 			}
-			if f.Verdict < scan.Suspicious && m.File != "data/malicious1.7z" {
+			if f.Verdict < scan.Suspicious {
 				report(t, f)
 				t.Errorf("%s: %s", m.File, f.Verdict)
 			}
@@ -71,8 +70,8 @@ func TestCorpus(t *testing.T) {
 			t.Logf("%s: %s, %s %v", m.File, f.Verdict, f.Completeness, f.Gaps)
 		}
 	}
-	if malicious != 95 || grave != 94 || clean != 11 {
-		t.Errorf("%d of %d malicious files are called malicious, %d benign ones clean; want 94 of 95 and 11", grave, malicious, clean)
+	if malicious != 95 || grave != 95 || clean != 11 {
+		t.Errorf("%d of %d malicious files are called malicious, %d benign ones clean; want 95 of 95 and 11", grave, malicious, clean)
 	}
 }
 

@@ -131,7 +131,7 @@ func faultText(id string, err error) string { return fmt.Sprintf("fault in forma
 
 // completenessOf is Inconclusive where more budget would have helped.
 func completenessOf(err error) Completeness {
-	if errors.Is(err, ErrBudget) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, ErrBudget) || errors.Is(err, errUnsupported) || errors.Is(err, context.DeadlineExceeded) {
 		return Inconclusive
 	}
 	return Failed

@@ -66,9 +66,6 @@ func TestFormats(t *testing.T) {
 		{"noise", "picture", []byte{0xff, 0xd8, 0, 1, 2, 3}, scan.Unknown, scan.Complete, nil},
 		{"noise_loadable", "model.pt", []byte{0xff, 0xd8, 0, 1, 2, 3}, scan.Unknown, scan.Inconclusive, nil},
 		{"lfs_pointer", "m.safetensors", []byte("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n"), scan.Unknown, scan.Inconclusive, nil},
-		{"lzma", "a.joblib", slices.Concat([]byte("\x5d\x00\x00\x40\x00"), bytes.Repeat([]byte{0xff}, 8), []byte("\x00abc")), scan.Unknown, scan.Inconclusive, nil},
-		{"lz4", "a.lz4", []byte("\x04\x22\x4d\x18\x64\x40\xa7abcdefgh"), scan.Unknown, scan.Inconclusive, nil},
-		{"xz", "a.xz", []byte("\xfd7zXZ\x00\x00\x04aaaa"), scan.Unknown, scan.Inconclusive, nil},
 
 		// The engine.
 		{"executable", "lib", build.ELF(), scan.Suspicious, scan.Complete, []string{"scan.file.executable"}},

@@ -35,11 +35,19 @@ func hostile() map[string]func() []byte {
 			}
 			return b
 		},
-		"zip_overlap.zip":     func() []byte { return zipOverlap(300, 1<<20) },
-		"zip_members.zip":     func() []byte { return zipMembers(30_000) },
-		"zip_names.zip":       func() []byte { return zipNames(200) },
-		"gzip_bomb.gz":        func() []byte { return deepGzip(300, 1) },
-		"gzip_nested.gz":      func() []byte { return deepGzip(64, 12) },
+		"zip_overlap.zip":  func() []byte { return zipOverlap(300, 1<<20) },
+		"zip_members.zip":  func() []byte { return zipMembers(30_000) },
+		"zip_names.zip":    func() []byte { return zipNames(200) },
+		"gzip_bomb.gz":     func() []byte { return deepGzip(300, 1) },
+		"gzip_nested.gz":   func() []byte { return deepGzip(64, 12) },
+		"xz_dictionary.xz": func() []byte { return xzBlock(0x21, 28) },
+		"7z_members.7z": func() []byte {
+			ms := make([]build.SevenZipMember, 30_000)
+			for i := range ms {
+				ms[i].Name = "/same"
+			}
+			return build.SevenZip{Members: ms, PackHead: true}.Bytes()
+		},
 		"tar_members.tar":     func() []byte { return tarMembers(30_000) },
 		"tar_long_names.tar":  func() []byte { return tarLongNames(20) },
 		"safetensors_header":  func() []byte { return le.AppendUint64(nil, 100_000_000) },

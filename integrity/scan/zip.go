@@ -107,6 +107,15 @@ func (zipFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
 	if errors.Is(err, zipdir.ErrNotZip) || !zipAtStart(a.Probe) && len(dir.Members) == 0 && !errors.Is(err, ErrBudget) {
 		return fmt.Errorf("zip: %w", ErrNotFormat)
 	}
+	if !zipAtStart(a.Probe) && len(dir.Spans) > 0 {
+		from, to := a.Size, int64(0)
+		for _, s := range dir.Spans {
+			from, to = min(from, s.Off), max(to, s.End)
+		}
+		if inMember(a, from, to) {
+			return fmt.Errorf("zip: inside a member: %w", ErrNotFormat)
+		}
+	}
 	z := zipScan{a: a, out: out, names: names{out: out}}
 	for _, p := range dir.Problems {
 		z.problem(p)

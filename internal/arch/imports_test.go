@@ -181,7 +181,8 @@ var budget = map[string][]string{
 	"validate":                {"golang.org/x/sync", "golang.org/x/text", "go.yaml.in/yaml/v3", "github.com/santhosh-tekuri/jsonschema/v6"},
 	"pipeline": append(hashModules,
 		"github.com/klauspost/compress", "github.com/opencontainers/go-digest", "github.com/santhosh-tekuri/jsonschema/v6",
-		"github.com/x448/float16", "go.yaml.in/yaml/v3", "golang.org/x/sync", "golang.org/x/text", "google.golang.org/protobuf"),
+		"github.com/x448/float16", "go.yaml.in/yaml/v3", "golang.org/x/sync", "golang.org/x/text", "google.golang.org/protobuf",
+		"github.com/pierrec/lz4/v4", "github.com/ulikunitz/xz"),
 	"pipeline/report": {},
 }
 
@@ -191,6 +192,7 @@ var hashModules = []string{"golang.org/x/crypto", "golang.org/x/sys", "lukechamp
 var scanModules = []string{
 	"github.com/klauspost/compress", "github.com/opencontainers/go-digest", "github.com/x448/float16",
 	"go.yaml.in/yaml/v3", "golang.org/x/sync", "golang.org/x/text", "google.golang.org/protobuf",
+	"github.com/pierrec/lz4/v4", "github.com/ulikunitz/xz",
 }
 
 // banned never appears outside a leaf, whatever the lists say.

@@ -49,8 +49,12 @@ func TestBuiltin(t *testing.T) {
 		"json":         {{Name: "config.json", Data: []byte(`{"auto_map": {"A": "b.C"}}`), Rules: []string{"scan.config.auto-map"}}},
 		"python":       {{Name: "x.py", Data: []byte("import os\n"), Named: true}},
 		"gzip":         {{Name: "a.gz", Data: build.Gzip(floats)}},
+		"7z": {
+			{Name: "a.7z", Data: build.SevenZip{Members: []build.SevenZipMember{{Name: "a", Data: floats}}, Codec: build.LZMA2Codec, PackHead: true}.Bytes()},
+			{Name: "b.7z", Data: build.SevenZip{Members: []build.SevenZipMember{{Name: "../a", Data: floats}}}.Bytes(), Rules: []string{"scan.archive.path-traversal"}},
+		},
 		"opaque-container": {
-			{Name: "a.7z", Data: []byte("7z\xbc\xaf\x27\x1c\x00\x04aaaaaaaaaaaaaaaaaaaaaaaa")},
+			{Name: "a.rar", Data: []byte("Rar!\x1a\x07\x01\x00aaaaaaaaaaaaaaaaaaaaaaaa")},
 		},
 	}
 	for _, f := range scan.Builtin() {
