@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -84,14 +85,11 @@ type IndexError struct {
 }
 
 func (e *IndexError) Error() string {
-	text := fmt.Sprintf("%q: %s: %v; ask for a platform or a digest:", e.Reference, e.Digest, ErrIndex)
+	var choices []string
 	for _, c := range e.Choices[:min(len(e.Choices), 8)] {
-		text += " " + c.Digest.String()
-		if c.Platform != "" {
-			text += fmt.Sprintf(" (%q)", c.Platform)
-		}
+		choices = append(choices, fmt.Sprintf("%s (%q)", c.Digest, c.Platform))
 	}
-	return text
+	return fmt.Sprintf("%q: %s: %v; ask for a platform or a digest: %s", e.Reference, e.Digest, ErrIndex, strings.Join(choices, " "))
 }
 
 func (e *IndexError) Unwrap() error { return ErrIndex }

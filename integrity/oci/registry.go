@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -54,28 +55,47 @@ func ParseReference(s string) (repository, ref string, err error) {
 	if err != nil {
 		return "", "", fmt.Errorf("reference %q: %w", s, err)
 	}
-	if i := strings.LastIndexByte(s, '@'); i > 0 {
-		// A tag before the digest would say nothing: drop it, as the digest decides.
-		if t, err := name.NewTag(s[:i], name.StrictValidation); err == nil {
-			return t.Context().Name(), s[i+1:], nil
+	// A tag before a digest says nothing: the digest decides.
+	if base, d, ok := strings.Cut(s, "@"); ok {
+		if t, err := name.NewTag(base, name.StrictValidation); err == nil {
+			repository, ref = t.Context().Name(), d
 		}
 	}
-	return r.Context().Name(), r.Identifier(), nil
+	if ref == "" {
+		repository, ref = r.Context().Name(), r.Identifier()
+	}
+	if _, err := parseRepository(repository); err != nil {
+		return "", "", err
+	}
+	return repository, ref, nil
+}
+
+// parseRepository refuses what would be another path once it is part of a URL.
+func parseRepository(s string, opts ...name.Option) (name.Repository, error) {
+	repo, err := name.NewRepository(s, append(opts, name.StrictValidation)...)
+	if err != nil {
+		return repo, fmt.Errorf("repository %q: %w", s, err)
+	}
+	for part := range strings.SplitSeq(repo.RepositoryStr(), "/") {
+		if part == "" || part[0] == '.' {
+			return repo, fmt.Errorf("repository %q: %q is no part of a name", s, part)
+		}
+	}
+	return repo, nil
 }
 
 // connect returns a client that is logged in for pulling or pushing.
 func (r *Registry) connect(ctx context.Context, scope string) (*http.Client, name.Repository, error) {
-	repo, err := name.NewRepository(r.Repository, name.StrictValidation)
-	if err != nil {
-		return nil, repo, fmt.Errorf("repository %q: %w", r.Repository, err)
-	}
-	if r.Transport == nil {
-		return nil, repo, fmt.Errorf("repository %q: no transport", r.Repository)
-	}
+	var opts []name.Option
 	if r.InsecurePlainHTTP {
-		if repo, err = name.NewRepository(r.Repository, name.StrictValidation, name.Insecure); err != nil {
-			return nil, repo, err
-		}
+		opts = append(opts, name.Insecure)
+	}
+	repo, err := parseRepository(r.Repository, opts...)
+	switch {
+	case err != nil:
+		return nil, repo, err
+	case r.Transport == nil:
+		return nil, repo, fmt.Errorf("repository %q: no transport", r.Repository)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -203,9 +223,7 @@ func (r *Registry) request(ctx context.Context, scope, method, target, ref strin
 	if len(body) == 0 {
 		req.Body, req.GetBody = http.NoBody, nil
 	}
-	for k, v := range header {
-		req.Header[k] = v
-	}
+	maps.Copy(req.Header, header)
 	resp, err := c.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {

@@ -240,13 +240,13 @@ func (r *Result) inspect(ctx context.Context, store Store, d Descriptor) (*Descr
 // try verifies bundles until one will do.
 func (v Verifier) try(ctx context.Context, store Store, found []candidate, trust prerun.Verifier, r *Result) error {
 	var failed []*integrity.Result
-	var errs []error
+	var loose, errs []error // those of the former are told by no result
 	rejected := r.Rejected
 	var fetched int64
 	for _, c := range found {
 		if fetched += c.bundle.Size; fetched > maxBundles {
 			err := &limits.Error{Name: r.Image.Digest.String(), Unit: "bytes of bundles", Max: maxBundles}
-			errs = append(errs, r.fail(err))
+			loose, errs = append(loose, err), append(errs, err)
 			break
 		}
 		result, whole, bundle, err := v.tryOne(ctx, store, c, trust, r)
@@ -267,19 +267,23 @@ func (v Verifier) try(ctx context.Context, store Store, found []candidate, trust
 		if result != nil {
 			failed = append(failed, result)
 		} else {
-			r.fail(err)
+			loose = append(loose, err)
 		}
 		errs = append(errs, fmt.Errorf("referrer %s: %w", c.referrer, err))
 	}
 	r.reportForeign()
 	for _, x := range r.Rejected {
 		if x.Err != errForeign {
-			errs = append(errs, fmt.Errorf("referrer %s: %w", x.Referrer, r.fail(x.Err)))
+			loose = append(loose, x.Err)
+			errs = append(errs, fmt.Errorf("referrer %s: %w", x.Referrer, x.Err))
 		}
 	}
 	r.Rejected = sortRejected(rejected)
 	for _, result := range failed {
 		r.add(result)
+	}
+	for _, err := range loose {
+		r.fail(err)
 	}
 	if len(errs) > 0 {
 		return errors.Join(errs...)
@@ -294,11 +298,8 @@ func (v Verifier) tryOne(ctx context.Context, store Store, c candidate, trust pr
 	if bundle, err = fetchBlob(ctx, store, c.bundle, MaxBundle); err != nil {
 		return nil, false, nil, err
 	}
-	isModel, err := isModelSignature(bundle)
-	switch {
-	case err != nil:
-		return nil, false, nil, err
-	case !isModel:
+	// What cannot be read is left to the verification, which says why.
+	if isModel, err := isModelSignature(bundle); err == nil && !isModel {
 		return nil, false, nil, errOther
 	}
 	result, whole, err = v.verify(ctx, r.Image, c.bundle.Digest, bundle, trust)
