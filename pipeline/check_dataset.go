@@ -88,7 +88,9 @@ func (c ScanDataset) located(res *datasec.Result) prerun.Source {
 
 var errNoDetector = errors.New("there is no detector to look with")
 
-// DatasetFacts are the facts of a data set scan as reports show them.
+// DatasetFacts are the facts of a data set scan as reports show them: rows, root
+// (the digest of all rows), and figures[], each a [datasec.Figures] with n as
+// rows, the smallest p where a test has one, and q.
 func DatasetFacts(res *datasec.Result) map[string]any {
 	return map[string]any{"rows": res.Rows(), "root": res.Root().String(), "figures": res.Figures()}
 }

@@ -79,7 +79,10 @@ func unreadable(name string, err error) *Result {
 	}
 }
 
-// EmbeddingFacts are the facts of an embeddings scan as reports show them.
+// EmbeddingFacts are the facts of an embeddings scan as reports show them: rows,
+// dim, sound (finite vectors of that dimension other than zero), median_norm,
+// queries, tests[], each an [embedding.Test] with n, p and q, and hubs[], each an
+// [embedding.Hub].
 func EmbeddingFacts(res *embedding.Result) map[string]any {
 	return map[string]any{
 		"rows": res.Rows, "dim": res.Dim, "sound": res.Sound, "median_norm": res.MedianNorm,

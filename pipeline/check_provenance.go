@@ -124,7 +124,9 @@ func (c VerifyProvenance) accepted(tree fs.FS, rep *provenance.Report) ([]prerun
 
 var errUnreadableEvidence = errors.New("evidence that the policy asks for could not be read")
 
-// ProvenanceFacts are the facts of a report as reports show them.
+// ProvenanceFacts are the facts of a report as reports show them:
+// requirements[]{name, outcome, reason}, rejected[]{evidence, reason}, and lineage,
+// a [report.Graph].
 func ProvenanceFacts(rep *provenance.Report) map[string]any {
 	requirements := []map[string]any{}
 	for _, r := range rep.Requirements {

@@ -69,7 +69,10 @@ func (c ScanModel) Run(ctx context.Context, in *Input) (*Result, error) {
 	}, nil
 }
 
-// ScanFacts are the facts of a scan as reports show them.
+// ScanFacts are the facts of a scan as reports show them: files[]{path, verdict,
+// completeness, formats[]} with nested files after the file that holds them, and
+// what a format adds, such as weights_only; globals[]{module, name, grade,
+// called}, what pickles import.
 func ScanFacts(res *scan.Result) map[string]any {
 	files := []map[string]any{}
 	for i := range res.Files {
@@ -138,7 +141,8 @@ func (c ScanWeights) Run(ctx context.Context, in *Input) (*Result, error) {
 	}, nil
 }
 
-// WeightsFacts are the facts of a weights scan as reports show them.
+// WeightsFacts are the facts of a weights scan as reports show them: tensors[],
+// each a [weights.Tensor], and not_looked_into[], files of other formats.
 func WeightsFacts(res *weights.Result) map[string]any {
 	return map[string]any{"tensors": slices.Clip(res.Tensors), "not_looked_into": notNil(res.Others)}
 }

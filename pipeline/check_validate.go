@@ -57,7 +57,10 @@ func (c RunSuite) Run(ctx context.Context, in *Input) (*Result, error) {
 	return out, nil
 }
 
-// SuiteFacts are the facts of a suite's report as reports show them.
+// SuiteFacts are the facts of a suite's report as reports show them: suite,
+// digest, target, target_digest, seed, verdict, requests (questions of the plan),
+// asked_again[], and requirements[], each a [validate.Decision] with name,
+// verdict, n, failures, clusters, bound, method and needed.
 func SuiteFacts(rep *validate.Report) map[string]any {
 	return map[string]any{
 		"suite": rep.Suite, "digest": rep.Digest, "target": rep.Target, "target_digest": rep.TargetDigest,
