@@ -56,17 +56,17 @@ func must[T any](v T, err error) T {
 }
 
 func xzOf(data []byte) []byte {
-	return compressed(func(w io.Writer) io.WriteCloser { return must(xz.NewWriter(w)) }, data)
+	return compressed(func(w io.Writer) io.WriteCloser { return must(xz.WriterConfig{DictCap: 1 << 16}.NewWriter(w)) }, data)
 }
 
 func xzChecked(check byte, data []byte) []byte {
 	return compressed(func(w io.Writer) io.WriteCloser {
-		return must(xz.WriterConfig{CheckSum: check, BlockSize: 100}.NewWriter(w))
+		return must(xz.WriterConfig{CheckSum: check, BlockSize: 100, DictCap: 1 << 16}.NewWriter(w))
 	}, data)
 }
 
 func lzmaOf(data []byte) []byte {
-	return compressed(func(w io.Writer) io.WriteCloser { return must(lzma.NewWriter(w)) }, data)
+	return compressed(func(w io.Writer) io.WriteCloser { return must(lzma.WriterConfig{DictCap: 1 << 16}.NewWriter(w)) }, data)
 }
 
 func lz4Of(data []byte, options ...lz4.Option) []byte {

@@ -53,6 +53,10 @@ func TestFormats(t *testing.T) {
 			return m.Bytes(25, build.Proto(nil).Text(1, "F").Text(10, "own").Bytes(7, build.Node("Relu", "")))
 		}), scan.Clean, scan.Complete, nil},
 		{"pickle", "a.pkl", pkl, scan.Clean, scan.Complete, nil},
+		{"pickle_memo", "a.pkl", []byte("\x80\x02}r\xff\xff\xff\x7f."), scan.Suspicious, scan.Complete, []string{"scan.pickle.memo-bomb"}},
+		{"pickle_memo_text", "a.pkl", []byte("\x80\x02}p5000000\n."), scan.Suspicious, scan.Complete, []string{"scan.pickle.memo-bomb"}},
+		{"pickle_memo_small", "a.pkl", []byte("\x80\x02}r\xff\xff\x00\x00."), scan.Clean, scan.Complete, nil},
+		{"pickle_object_array", "a.pkl", []byte("\x80\x02cnumpy.core._internal\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R."), scan.Clean, scan.Complete, nil},
 		{"zip", "a.zip", zipOf(build.Member{Name: "a/data.pkl", Data: pkl}, build.Member{Name: "a/version", Data: []byte("3\n"), Method: 8}), scan.Clean, scan.Complete, nil},
 		{"zip_comment", "a.zip", build.Archive{Members: []build.Member{{Name: "a", Data: text}}, Comment: []byte("made by a test")}.Bytes(), scan.Clean, scan.Complete, nil},
 		{"zip_in_zip", "a.zip", zipOf(build.Member{Name: "b.zip", Data: zipOf(build.Member{Name: "c", Data: text})}), scan.Clean, scan.Complete, nil},

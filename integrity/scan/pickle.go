@@ -80,6 +80,11 @@ var (
 		Help: "Python's own loaders disagree about these bytes, so a scanner that follows one of them sees another program than the one that runs. Every reading was followed here. The finding is informational where known programs write such pickles.",
 		Refs: []prerun.Reference{refAmbiguous},
 	}
+	rulePickleMemo = prerun.Rule{
+		ID: "scan.pickle.memo-bomb", Title: "memo index that fills memory", Severity: prerun.Medium,
+		Help: "The file numbers a remembered object far beyond how many there are. Python's C loader allocates an array up to that number, gigabytes for five bytes of the file. No pickler writes this. Do not load the file.",
+		Refs: []prerun.Reference{{Catalogue: "CWE", Edition: "4.16", ID: "CWE-789"}, refUnsafeModel},
+	}
 	rulePicklePayload = prerun.Rule{
 		ID: "scan.pickle.payload", Title: "program inside a literal", Severity: prerun.Medium,
 		Help: "A string or bytes object of the pickle is a native program. Loading does not run it by itself, but models do not hold programs.",
@@ -112,7 +117,7 @@ func (pickleFormat) Info() Info {
 		Rules: []prerun.Rule{
 			rulePickleCall, rulePickleDenied, rulePickleCallUnlisted, rulePickleChecked, rulePickleUnlisted, rulePickleArguments,
 			rulePickleDynamic, rulePickleComputed, rulePickleExtension, rulePickleWrite, rulePickleOddName,
-			rulePickleDivergence, rulePicklePayload,
+			rulePickleDivergence, rulePickleMemo, rulePicklePayload,
 		},
 	}
 }
@@ -274,14 +279,16 @@ func (s *pickleScan) weightsOnly(t *pickle.Trace) {
 // it, it is informational.
 func (s *pickleScan) divergences(t *pickle.Trace) {
 	for _, d := range t.Divergences {
-		sev := prerun.Medium
+		rule, sev := rulePickleDivergence, prerun.Medium
 		switch d.Kind {
+		case pickle.MemoGap:
+			rule = rulePickleMemo
 		case pickle.StringEncoding, pickle.ArrayData, pickle.NameEncoding,
 			pickle.ProtocolMoved, pickle.MemoRedefined, pickle.StackLeftover:
 			sev = prerun.Info // Python 2, joblib, hand-optimised picklers
 		}
 		s.out.Finding(prerun.Finding{
-			Rule:       rulePickleDivergence,
+			Rule:       rule,
 			Severity:   sev,
 			Confidence: prerun.ConfidenceHigh,
 			Locations:  []prerun.Location{{Offset: d.Offset, Length: 1}},

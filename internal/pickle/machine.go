@@ -531,7 +531,14 @@ func (m *machine) put(k int64, v value) {
 	if full {
 		m.exceed("Memo")
 	}
+	if k >= memoGap && k/64 > int64(m.memo.n) {
+		m.diverge(MemoGap, "memo key %d with %d entries; C loaders allocate %d MiB for it", k, m.memo.n, k>>16)
+	}
 }
+
+// memoGap is the key from which a gap in the memo is told: C loaders keep an
+// array of twice as many pointers, which is 64 MiB here.
+const memoGap = 1 << 22
 
 func (m *machine) get(k int64) {
 	v, ok := m.memo.get(k)

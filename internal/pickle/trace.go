@@ -169,6 +169,7 @@ const (
 	UnterminatedLine Kind = "unterminated-line" // the file ends in a line: Python cuts its last byte
 	ProtocolUnknown  Kind = "protocol-unknown"  // above 5: pickletools goes on
 	MemoKey          Kind = "memo-key"          // beyond 2^63-1: C stops, Python runs
+	MemoGap          Kind = "memo-gap"          // far beyond the entries: C allocates up to the key, Python does not
 	ArgumentType     Kind = "argument-type"     // no tuple: C stops, Python calls with its items
 	ArrayData        Kind = "array-data"        // joblib skips bytes that pickle.load executes
 

@@ -42,7 +42,7 @@ func (z SevenZip) Bytes() []byte {
 	packed := content
 	if bytes.Equal(z.Codec, LZMA2Codec) {
 		packed = LZMA2(content)
-		z.Props = []byte{22} // 8 MiB
+		z.Props = []byte{8} // 64 KiB
 	}
 	body := append(bytes.Clone(z.Prefix), packed...)
 	h := []byte{1}
@@ -68,7 +68,7 @@ func (z SevenZip) Bytes() []byte {
 	if z.PackHead {
 		p := LZMA2(h)
 		e := number(number([]byte{0x17, 6}, len(body)), 1)
-		e = append(number(append(e, 9), len(p)), 0, 7, 0x0b, 1, 0, 1, 0x21, 0x21, 1, 22, 0x0c)
+		e = append(number(append(e, 9), len(p)), 0, 7, 0x0b, 1, 0, 1, 0x21, 0x21, 1, 8, 0x0c)
 		e = append(number(e, len(h)), 0x0a, 1)
 		e = append(le.AppendUint32(e, crc32.ChecksumIEEE(h)), 0, 0)
 		body, h = append(body, p...), e
@@ -122,7 +122,7 @@ func number(b []byte, n int) []byte {
 // LZMA2 packs with the module that also unpacks.
 func LZMA2(data []byte) []byte {
 	var out bytes.Buffer
-	w, err := lzma.NewWriter2(&out)
+	w, err := lzma.Writer2Config{DictCap: 1 << 16}.NewWriter2(&out)
 	if err != nil {
 		panic(err)
 	}
