@@ -83,8 +83,8 @@ func (c VerifyModel) info(res *integrity.Result) *ModelInfo {
 
 // VerifyFacts are the facts of a verification as reports show them: signer,
 // times[]{source, time}, root, parameters{method, algorithm, shard_size,
-// allow_symlinks, ignore[]}, leniencies[]{code, detail}; what was not signed is
-// absent but for the last.
+// allow_symlinks, ignore[]}, leniencies[]{code, detail}. Without a good signature
+// the last stands alone.
 func VerifyFacts(res *integrity.Result) map[string]any {
 	facts := map[string]any{"leniencies": leniencies(res)}
 	if res.Signed != nil {
