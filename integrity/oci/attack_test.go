@@ -20,6 +20,7 @@ import (
 	"github.com/prerun/prerun/integrity"
 	"github.com/prerun/prerun/integrity/oci"
 	"github.com/prerun/prerun/internal/limits"
+	"github.com/prerun/prerun/internal/testutil"
 )
 
 // paged serves lists of referrers one by one, linked.
@@ -299,6 +300,8 @@ func TestNames(t *testing.T) {
 		{"duplicate", []map[string]string{pathed("a"), pathed("a")}},
 		{"duplicate_over_annotations", []map[string]string{pathed("a"), titled("a")}},
 		{"file_and_folder", []map[string]string{pathed("a/b/c"), pathed("a")}},
+		{"long", []map[string]string{titled(strings.Repeat("a", 5000))}},
+		{"deep", []map[string]string{titled(strings.Repeat("a/", 200) + "a")}},
 		{"two_names", []map[string]string{{"org.cncf.model.filepath": "a/b", "org.opencontainers.image.title": "c"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -428,6 +431,128 @@ type keychain struct{ user, password string }
 
 func (k keychain) Resolve(authn.Resource) (authn.Authenticator, error) {
 	return &authn.Basic{Username: k.user, Password: k.password}, nil
+}
+
+// Tokens are asked for where the registry says, for pulling until something is
+// pushed.
+func TestTokens(t *testing.T) {
+	var scopes []string
+	bearer := func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.URL.Path == "/token":
+				scopes = append(scopes, r.URL.Query().Get("scope"))
+				_, _ = w.Write(marshal(object{"token": "t-" + r.URL.Query().Get("scope")}))
+			case !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer t-"):
+				w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="test"`, r.Host))
+				w.WriteHeader(http.StatusUnauthorized)
+			default:
+				h.ServeHTTP(w, r)
+			}
+		})
+	}
+	store := serve(t, true, instead("/manifests/v1", answer(manifestType, tiny().manifest)), bearer)
+	img := resolve(t, store, "v1")
+	bundle, err := oci.Signing{}.Sign(t.Context(), img, signer("us"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := oci.Attach(t.Context(), store, img, bundle); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"repository:" + repository + ":pull", "repository:" + repository + ":push,pull"}
+	if diff := cmp.Diff(want, scopes); diff != "" {
+		t.Error(diff)
+	}
+
+	flood := instead("/v2/", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token"`, r.Host))
+		w.WriteHeader(http.StatusUnauthorized)
+	})
+	store = serve(t, true, flood, instead("/token", answer("", []byte(`{"x":"`+strings.Repeat("\u001b", 10000)+`"}`))))
+	if _, err := (oci.Reader{}).Image(t.Context(), store, "v1"); err == nil || len(err.Error()) > 2000 || strings.Contains(err.Error(), "\x1b") {
+		t.Errorf("token server: %v", err)
+	}
+}
+
+func TestRedirects(t *testing.T) {
+	loop := instead("/manifests/", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) })
+	if _, err := (oci.Reader{}).Image(t.Context(), serve(t, true, loop), "v1"); err == nil || !strings.Contains(err.Error(), "redirects") {
+		t.Errorf("loop: %v", err)
+	}
+	down := roundTripper(func(r *http.Request) (*http.Response, error) {
+		resp := &http.Response{StatusCode: 200, Header: http.Header{}, Body: http.NoBody, Request: r}
+		if strings.Contains(r.URL.Path, "/manifests/") {
+			resp.StatusCode = http.StatusFound
+			resp.Header.Set("Location", "http://registry.example/x")
+		}
+		return resp, nil
+	})
+	for _, plain := range []bool{false, true} {
+		store := &oci.Registry{Repository: "registry.example/x", Transport: down, InsecurePlainHTTP: plain}
+		if _, err := (oci.Reader{}).Image(t.Context(), store, "v1"); err == nil || !strings.Contains(err.Error(), "http") {
+			t.Errorf("downgrade: %v", err)
+		}
+	}
+}
+
+// A manifest at the limit is read in memory that the limit bounds.
+func TestManifestMemory(t *testing.T) {
+	store := newMemory()
+	entry := fmt.Sprintf(`{"digest":"sha256:%064x","size":1,"annotations":{%q:"%%d"}},`, 1, "org.opencontainers.image.title")
+	var b strings.Builder
+	b.WriteString(`{"schemaVersion":2,"config":{"digest":"` + sum(nil) + `","size":0},"layers":[`)
+	for i := 0; b.Len() < oci.MaxManifest-500; i++ {
+		fmt.Fprintf(&b, entry, i)
+	}
+	store.add("v1", image{manifest: []byte(strings.TrimSuffix(b.String(), ",") + "]}")})
+	testutil.AllocBound(t, 48*oci.MaxManifest, func() {
+		if _, err := (oci.Reader{}).Image(t.Context(), store, "v1"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestRules(t *testing.T) {
+	rules := oci.Rules()
+	for i, r := range rules {
+		if err := r.Check(); err != nil {
+			t.Error(err)
+		}
+		if i > 0 && r.ID <= rules[i-1].ID {
+			t.Errorf("%s after %s", r.ID, rules[i-1].ID)
+		}
+	}
+	for _, r := range []*oci.Result{nil, {}} {
+		if v := prerun.Decide(r, prerun.Critical); v != prerun.Incomplete || r.Verified() {
+			t.Errorf("a result of nothing: %s", v)
+		}
+	}
+}
+
+// What model signatures leave out is reported, unless the whole image is signed.
+func TestUncovered(t *testing.T) {
+	store := newMemory()
+	store.add("v1", build(modelPackConfig, "{}", layer{rawWeight, "w", pathed("w")}, layer{rawWeight, "x", pathed(".git/hooks/x")}))
+	img := resolve(t, store, "v1")
+	for _, whole := range []bool{false, true} {
+		bundle, err := oci.Signing{Whole: whole}.Sign(t.Context(), img, signer("us"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		store.referrers = nil
+		if _, err := oci.Attach(t.Context(), store, img, bundle); err != nil {
+			t.Fatal(err)
+		}
+		r, err := oci.Verifier{}.Verify(t.Context(), store, img, trust("us"))
+		var want, wantRules []string
+		if !whole {
+			want, wantRules = []string{".git/hooks/x"}, []string{"integrity.image.layer-unsigned"}
+		}
+		if diff := cmp.Diff(want, r.Uncovered) + cmp.Diff(wantRules, ruleIDs(r)); err != nil || diff != "" {
+			t.Errorf("whole %t: %v %s", whole, err, diff)
+		}
+	}
 }
 
 func TestIndex(t *testing.T) {

@@ -85,7 +85,10 @@ func (rd Reader) Image(ctx context.Context, store Store, ref string) (*Image, er
 		}
 	}
 	img.Digest, img.Size = d, int64(len(content))
-	return img, img.fill(ctx, store, m)
+	if err := img.fill(ctx, store, m); err != nil {
+		return nil, err
+	}
+	return img, nil
 }
 
 func (rd Reader) choose(ref string, d digest.Digest, m *wireManifest) (Descriptor, error) {

@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"github.com/prerun/prerun/integrity"
+	"github.com/prerun/prerun/internal/limits"
 	"github.com/prerun/prerun/internal/strictjson"
 )
 
@@ -33,6 +34,8 @@ const (
 	ollamaLayer  = "application/vnd.ollama.image."
 	dockerLayer  = "application/vnd.docker.ai."
 )
+
+const maxName = 4096 // bytes of a layer's name
 
 func formatOf(m *wireManifest) string {
 	config := m.Config.MediaType
@@ -118,6 +121,8 @@ func annotatedName(annotations map[string]string) (string, error) {
 // differently.
 func checkName(name string) error {
 	switch {
+	case len(name) > maxName || strings.Count(name, "/") > limits.MaxTreeDepth:
+		return fmt.Errorf("a name of %d bytes in %d folders", len(name), strings.Count(name, "/"))
 	case name == "." || !fs.ValidPath(name):
 		return fmt.Errorf("%q is not a clean relative path", name)
 	case strings.ContainsRune(name, '\\') || len(name) > 1 && name[1] == ':':

@@ -21,6 +21,7 @@ import (
 
 	"github.com/prerun/prerun/internal/digestx"
 	"github.com/prerun/prerun/internal/limits"
+	"github.com/prerun/prerun/internal/redact"
 )
 
 const maxRedirects = 5
@@ -111,7 +112,10 @@ func (r *Registry) connect(ctx context.Context, scope string) (*http.Client, nam
 	host := repo.RegistryStr()
 	rt, err := transport.NewWithContext(ctx, repo.Registry, auth, &guard{r.Transport, host, r.InsecurePlainHTTP}, []string{repo.Scope(scope)})
 	if err != nil {
-		return nil, repo, fmt.Errorf("repository %q: %w", r.Repository, statusOf(err, r.Repository))
+		if ctx.Err() != nil {
+			return nil, repo, context.Cause(ctx)
+		}
+		return nil, repo, &loginError{r.Repository, statusOf(err, r.Repository)}
 	}
 	c := &http.Client{Transport: rt, CheckRedirect: checkRedirect}
 	if r.clients == nil {
@@ -120,6 +124,18 @@ func (r *Registry) connect(ctx context.Context, scope string) (*http.Client, nam
 	r.clients[scope] = c
 	return c, repo, nil
 }
+
+// A loginError keeps what a server answered from flooding the text.
+type loginError struct {
+	repository string
+	err        error
+}
+
+func (e *loginError) Error() string {
+	return fmt.Sprintf("repository %q: %s", e.repository, redact.Excerpt([]byte(e.err.Error()), 400))
+}
+
+func (e *loginError) Unwrap() error { return e.err }
 
 // statusOf makes a refused login look like any other refusal.
 func statusOf(err error, ref string) error {

@@ -34,6 +34,11 @@ var (
 		Help: "No model signature refers to the image, so nothing says who made it. Either it was never signed, or the signature was lost in copying: copy referrers along with the image, or have it signed.",
 		Refs: refs("CWE-353"),
 	}
+	ruleUncovered = prerun.Rule{
+		ID: "integrity.image.layer-unsigned", Title: "Layer that no signature covers", Severity: prerun.Low,
+		Help: "The layer lies under a path that model signatures leave out, such as .git, so it can be added or exchanged unnoticed. Make sure that nothing uses it, have the image built without it, or have the whole image signed.",
+		Refs: refs("CWE-353"),
+	}
 	ruleForeign = prerun.Rule{
 		ID: "integrity.image.foreign-referrer", Title: "Signature of another image", Severity: prerun.Low,
 		Help: "The store lists a signature for this image that states another image as its subject. It was passed over. Lists of referrers are kept by clients where the registry has none, and can be written by whoever can push: check who did.",
@@ -54,5 +59,5 @@ var ruleOfKind = []struct {
 // Rules is everything that this package can report besides the rules of package
 // integrity, by ID.
 func Rules() []prerun.Rule {
-	return []prerun.Rule{ruleDigest, ruleForeign, ruleName, ruleMalformed, ruleUnsigned}
+	return []prerun.Rule{ruleDigest, ruleForeign, ruleName, ruleUncovered, ruleMalformed, ruleUnsigned}
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -23,37 +22,25 @@ import (
 	"github.com/prerun/prerun/integrity/oci"
 )
 
-// stores are the places that a model can be in, each holding tiny as v1 and,
-// with one layer changed, as v2.
-func stores(t *testing.T) map[string]oci.Pusher {
-	other := build(modelPackConfig, `{"config":{"format":"safetensors"}}`,
+// fill puts tiny into a registry as v1 and, with one layer changed, as v2.
+func fill(t *testing.T, r *oci.Registry) *oci.Registry {
+	push(t, r, "v1", tiny())
+	push(t, r, "v2", other())
+	return r
+}
+
+func other() image {
+	return build(modelPackConfig, `{"config":{"format":"safetensors"}}`,
 		layer{"application/vnd.cncf.model.weight.config.v1.raw", `{"layers":2}`, pathed("config.json")},
 		layer{rawWeight, "Weights", pathed("model/model.safetensors")})
-	all := map[string]oci.Pusher{
-		"layout":            layout(t, map[string]image{"v1": tiny(), "v2": other}),
-		"registry":          serve(t, true),
-		"registry_1.0":      serve(t, false),
-		"registry_cut_page": serve(t, true, paged),
-	}
-	if r := realRegistry(t); r != nil {
-		all["registry_program"] = r
-	}
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if r, ok := all[name].(*oci.Registry); ok {
-			push(t, r, "v1", tiny())
-			push(t, r, "v2", other)
-		}
-	}
-	return all
 }
 
 // realRegistry starts the registry program that PRERUN_REGISTRY names, on a
-// loopback port; nil when there is none.
+// loopback port, and skips the test when there is none.
 func realRegistry(t *testing.T) *oci.Registry {
 	program := os.Getenv("PRERUN_REGISTRY")
 	if program == "" {
-		t.Log("PRERUN_REGISTRY is not set: no registry program tested")
-		return nil
+		t.Skip("PRERUN_REGISTRY names no registry program")
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -91,64 +78,92 @@ func realRegistry(t *testing.T) *oci.Registry {
 
 // A model is signed and verified where it is, in each kind of store.
 func TestStores(t *testing.T) {
-	for name, store := range stores(t) {
-		t.Run(name, func(t *testing.T) {
-			ctx := t.Context()
-			img := resolve(t, store, "v1")
-			if img.Digest != tiny().digest() || img.Format != oci.FormatModelPack {
-				t.Fatalf("got %s, a %s image", img.Digest, img.Format)
-			}
+	for name, store := range map[string]oci.Pusher{
+		"layout":                     layout(t, map[string]image{"v1": tiny(), "v2": other()}),
+		"registry":                   fill(t, serve(t, true)),
+		"registry_without_referrers": fill(t, serve(t, false)),
+		"registry_of_pages_of_one":   fill(t, serve(t, true, paged)),
+	} {
+		t.Run(name, func(t *testing.T) { testStore(t, store) })
+	}
+}
 
-			r, err := oci.Verifier{}.Verify(ctx, store, img, trust("us"))
-			if !errors.Is(err, oci.ErrUnsigned) || !oci.Rejected(err) || r.Verified() {
-				t.Fatalf("unsigned: %v", err)
-			}
-			if diff := cmp.Diff([]string{"integrity.image.unsigned"}, ruleIDs(r)); diff != "" {
-				t.Error(diff)
-			}
+// The same against a registry as it is deployed.
+func TestRegistryProgram(t *testing.T) {
+	store := fill(t, realRegistry(t))
+	testStore(t, store)
 
-			d := sign(t, store, img, "us")
-			if again := sign(t, store, img, "us"); again.Digest != d.Digest {
-				t.Errorf("attached again as %s, was %s", again.Digest, d.Digest)
-			}
-			sign(t, store, img, "a stranger")
-			r, err = oci.Verifier{}.Verify(ctx, store, resolve(t, store, img.Digest.String()), trust("us"))
-			if err != nil || !r.Verified() {
-				t.Fatal(err)
-			}
-			if v := prerun.Decide(r, prerun.Low); v != prerun.Pass {
-				t.Errorf("verdict %s, findings %v", v, ruleIDs(r))
-			}
-			if r.Signature.Name != "tiny" || r.Whole {
-				t.Errorf("name %q, whole %t", r.Signature.Name, r.Whole)
-			}
+	content := large()
+	push(t, store, "large", build(modelPackConfig, "{}", layer{rawWeight, string(content), pathed("w")}))
+	b, err := oci.OpenBlob(t.Context(), store, resolve(t, store, "large").Layers[0].Descriptor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, 3)
+	if _, err := b.ReadAt(p, b.Size()-3); err != nil || string(p) != "end" {
+		t.Errorf("%q, %v", p, err)
+	}
+	if err := b.Verify(); err != nil {
+		t.Error(err)
+	}
+}
 
-			r, err = oci.Verifier{}.Verify(ctx, store, img, trust("nobody"))
-			if !errors.Is(err, integrity.ErrSignature) && !errors.Is(err, integrity.ErrUntrusted) || len(r.Rejected) != 2 {
-				t.Errorf("other key: %v", err)
-			}
+// testStore signs v1 of a store and looks at it from all sides.
+func testStore(t *testing.T, store oci.Pusher) {
+	ctx := t.Context()
+	img := resolve(t, store, "v1")
+	if img.Digest != tiny().digest() || img.Format != oci.FormatModelPack {
+		t.Fatalf("got %s, a %s image", img.Digest, img.Format)
+	}
 
-			// The signature of one image does not do for another.
-			v2 := resolve(t, store, "v2")
-			bundle, err := oci.Signing{}.Sign(ctx, img, signer("us"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := oci.Attach(ctx, store, v2, bundle); err != nil {
-				t.Fatal(err)
-			}
-			r, err = oci.Verifier{}.Verify(ctx, store, v2, trust("us"))
-			if !errors.Is(err, integrity.ErrMismatch) || !oci.Rejected(err) {
-				t.Errorf("other image: %v", err)
-			}
-			if diff := cmp.Diff([]string{"integrity.model.modified"}, ruleIDs(r)); diff != "" {
-				t.Error(diff)
-			}
+	r, err := oci.Verifier{}.Verify(ctx, store, img, trust("us"))
+	if !errors.Is(err, oci.ErrUnsigned) || !oci.Rejected(err) || r.Verified() {
+		t.Fatalf("unsigned: %v", err)
+	}
+	if diff := cmp.Diff([]string{"integrity.image.unsigned"}, ruleIDs(r)); diff != "" {
+		t.Error(diff)
+	}
 
-			if _, err := (oci.Reader{}).Image(ctx, store, "v3"); !errors.Is(err, oci.ErrNotFound) || oci.Rejected(err) {
-				t.Errorf("absent: %v", err)
-			}
-		})
+	d := sign(t, store, img, "us")
+	if again := sign(t, store, img, "us"); again.Digest != d.Digest {
+		t.Errorf("attached again as %s, was %s", again.Digest, d.Digest)
+	}
+	sign(t, store, img, "a stranger")
+	r, err = oci.Verifier{}.Verify(ctx, store, resolve(t, store, img.Digest.String()), trust("us"))
+	if err != nil || !r.Verified() {
+		t.Fatal(err)
+	}
+	if v := prerun.Decide(r, prerun.Low); v != prerun.Pass {
+		t.Errorf("verdict %s, findings %v", v, ruleIDs(r))
+	}
+	if r.Signature.Name != "tiny" || r.Whole {
+		t.Errorf("name %q, whole %t", r.Signature.Name, r.Whole)
+	}
+
+	r, err = oci.Verifier{}.Verify(ctx, store, img, trust("nobody"))
+	if !errors.Is(err, integrity.ErrSignature) && !errors.Is(err, integrity.ErrUntrusted) || len(r.Rejected) != 2 {
+		t.Errorf("other key: %v", err)
+	}
+
+	// The signature of one image does not do for another.
+	v2 := resolve(t, store, "v2")
+	bundle, err := oci.Signing{}.Sign(ctx, img, signer("us"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := oci.Attach(ctx, store, v2, bundle); err != nil {
+		t.Fatal(err)
+	}
+	r, err = oci.Verifier{}.Verify(ctx, store, v2, trust("us"))
+	if !errors.Is(err, integrity.ErrMismatch) || !oci.Rejected(err) {
+		t.Errorf("other image: %v", err)
+	}
+	if diff := cmp.Diff([]string{"integrity.model.modified"}, ruleIDs(r)); diff != "" {
+		t.Error(diff)
+	}
+
+	if _, err := (oci.Reader{}).Image(ctx, store, "v3"); !errors.Is(err, oci.ErrNotFound) || oci.Rejected(err) {
+		t.Errorf("absent: %v", err)
 	}
 }
 

@@ -33,6 +33,7 @@ type Result struct {
 	Signature *integrity.Result // of the bundle that verified, nil if none did
 	Bundle    Descriptor        // of that bundle
 	Whole     bool              // the signature covers the image's manifest too
+	Uncovered []string          // layers that it does not cover, by name
 	Rejected  []Rejection       // candidates that did not do, by digest
 
 	bytes    []byte // of the bundle
@@ -162,6 +163,8 @@ func (r *Result) replace(files *integrity.Result) {
 	r.Signature = files
 	r.subjects, r.findings, r.gaps = []prerun.Subject{r.subject()}, nil, nil
 	r.add(files)
+	r.reportForeign()
+	r.reportUncovered()
 }
 
 // A candidate is a manifest that refers to the image and holds a bundle.
@@ -177,6 +180,7 @@ func (r *Result) candidates(ctx context.Context, store Store) ([]candidate, erro
 	if err != nil {
 		return nil, err
 	}
+	list = slices.Clone(list) // the store's own, perhaps
 	if len(list) > MaxReferrers {
 		return nil, &limits.Error{Name: r.Image.Digest.String(), Unit: "referrers", Max: MaxReferrers}
 	}
@@ -259,8 +263,9 @@ func (v Verifier) try(ctx context.Context, store Store, found []candidate, trust
 		if err == nil {
 			r.Signature, r.Whole, r.Bundle, r.bytes = result, whole, c.bundle, bundle
 			r.add(result)
-			r.Rejected = sortRejected(rejected)
 			r.reportForeign()
+			r.reportUncovered()
+			r.Rejected = sortRejected(rejected)
 			return nil
 		}
 		rejected = append(rejected, Rejection{c.referrer, c.bundle.Digest, err})
@@ -309,6 +314,19 @@ func (v Verifier) tryOne(ctx context.Context, store Store, c candidate, trust pr
 func sortRejected(list []Rejection) []Rejection {
 	slices.SortStableFunc(list, func(a, b Rejection) int { return strings.Compare(a.Referrer.String(), b.Referrer.String()) })
 	return list
+}
+
+// reportUncovered files the layers that a signature of the files leaves out.
+func (r *Result) reportUncovered() {
+	m, err := r.Image.Manifest()
+	if err != nil || r.Whole {
+		return
+	}
+	r.Uncovered = m.Uncovered
+	for _, name := range m.Uncovered {
+		r.find(ruleUncovered, "", fmt.Sprintf("the layer %q is not covered by the signature", name))
+		r.findings[len(r.findings)-1].Key = prerun.EscapePath(name)
+	}
 }
 
 // reportForeign files the referrers that were listed for the wrong image.
