@@ -25,8 +25,11 @@ func (r *run) scan(ctx context.Context, a *Artifact) FileResult {
 	if a.Size == 0 && len(out.res.Formats) == 0 {
 		out.res.Formats = []string{"empty"}
 	}
-	if len(out.res.Formats) == 0 {
-		r.unrecognised(a, out)
+	switch {
+	case len(out.res.Formats) == 0:
+		r.unrecognised(a, out, "no format recognised this file")
+	case len(recognised) > 0 && !slices.ContainsFunc(recognised, claimant.notText):
+		r.unrecognised(a, out, "this file is recognised as text only")
 	}
 	overlaps(out, recognised)
 	r.unclaimed(ctx, a, out, recognised)
@@ -137,12 +140,19 @@ func completenessOf(err error) Completeness {
 	return Failed
 }
 
-// unrecognised notes that nothing claimed the file; its name decides whether
-// that is a gap.
-func (r *run) unrecognised(a *Artifact, out *Sink) {
+// notText reports whether a format says more of a file than that it is text of
+// some sort: it is a loader's format, or no text at all. Text under a model's
+// name is a model that nobody could read.
+func (c claimant) notText() bool {
+	return len(c.info.Extensions) > 0 || c.info.ID != "text" && !c.info.within("text")
+}
+
+// unrecognised notes that nothing that loaders open was found in the file; its
+// name decides whether that is a gap.
+func (r *run) unrecognised(a *Artifact, out *Sink, what string) {
 	known := slices.ContainsFunc(r.formats, func(e entry) bool { return slices.Contains(e.info.Extensions, a.Ext()) })
 	if known || loadable(a.Ext()) {
-		out.Gap("no format recognised this file, and loaders open files of that name", 0, 0)
+		out.Gap(what+", and loaders open files of that name", 0, 0)
 	}
 }
 

@@ -461,3 +461,23 @@ func TestRules(t *testing.T) {
 		t.Errorf("%d rules", len(seen))
 	}
 }
+
+// Text under a name that loaders open is a model that nobody could read.
+func TestTextUnderModelName(t *testing.T) {
+	for name, content := range map[string]string{
+		"model.safetensors": "hello\n", "model.pkl": "hello\n", "pytorch_model.bin": `{"a": 1}`,
+		"cut.pkl": "(lp0\nI1\naI2\n", "model.onnx": "not here\n",
+	} {
+		r, err := scan.Scanner{}.Scan(t.Context(), fstest.MapFS{name: {Data: []byte(content)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := prerun.Decide(r, prerun.Medium); got == prerun.Pass {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	r, err := scan.Scanner{}.Scan(t.Context(), fstest.MapFS{"vocab.txt": {Data: []byte("hello\n")}, "config.json": {Data: []byte("{}")}})
+	if err != nil || prerun.Decide(r, prerun.Medium) != prerun.Pass {
+		t.Errorf("text under its own name: %v, %v", prerun.Decide(r, prerun.Medium), err)
+	}
+}
