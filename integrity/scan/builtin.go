@@ -21,6 +21,8 @@ func Builtin() []Format {
 			textFormat{},
 			configFormat{},
 			kerasFormat{},
+			kerasArchiveFormat{},
+			hdf5Format{},
 			jinjaFormat{},
 			pythonFormat{},
 		},

@@ -48,6 +48,15 @@ func hostile() map[string]func() []byte {
 			}
 			return build.SevenZip{Members: ms, PackHead: true}.Bytes()
 		},
+		"hdf5_texts.h5": func() []byte {
+			m := build.HDF5Text("model_config", "")
+			m.Body = append(m.Body[:len(m.Body)-4], 2, 2, 0, 1, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0)
+			m.Body[6] = 20 // the size of the dataspace
+			return build.HDF5{Messages: slices.Repeat([]build.HDF5Message{m}, 1000)}.Bytes()
+		},
+		"hdf5_links.h5": func() []byte {
+			return build.HDF5{Messages: slices.Repeat([]build.HDF5Message{build.HDF5Link("a", "/b", "c")}, 100_000)}.Bytes()
+		},
 		"tar_members.tar":     func() []byte { return tarMembers(30_000) },
 		"tar_long_names.tar":  func() []byte { return tarLongNames(20) },
 		"safetensors_header":  func() []byte { return le.AppendUint64(nil, 100_000_000) },

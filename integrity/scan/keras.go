@@ -27,6 +27,11 @@ var (
 		Help: "The configuration names a Python module that is not part of Keras, which is imported while the model is loaded. The finding is high when the module can run commands, files or other code; Keras before 3.9 runs it even in safe mode.",
 		Refs: []prerun.Reference{refDeserialize, refForeignCode, cve("2025-1550")},
 	}
+	ruleKerasCustom = prerun.Rule{
+		ID: "scan.keras.custom-object", Title: "class of the model's own program", Severity: prerun.Low,
+		Help: "The configuration names a class that its author registered with Keras. It is not in the file: whoever loads the model has to bring that class, as code that was not scanned here. Review it like any program.",
+		Refs: []prerun.Reference{refForeignCode},
+	}
 	ruleKerasGadget = prerun.Rule{
 		ID: "scan.keras.gadget", Title: "Keras function that reaches out", Severity: prerun.High,
 		Help: "The configuration names a function or class of Keras itself that downloads, loads other models or switches safe mode off. No saved model needs one. Do not load the file.",
@@ -34,11 +39,10 @@ var (
 	}
 )
 
+var kerasRules = []prerun.Rule{ruleKerasLambda, ruleKerasModule, ruleKerasGadget, ruleKerasCustom}
+
 func (kerasFormat) Info() Info {
-	return Info{
-		ID: "keras-config", Within: []string{"text", "json"},
-		Rules: []prerun.Rule{ruleKerasLambda, ruleKerasModule, ruleKerasGadget},
-	}
+	return Info{ID: "keras-config", Within: []string{"text", "json"}, Rules: kerasRules}
 }
 
 func (kerasFormat) Match(p Probe) Match {
@@ -69,12 +73,17 @@ func (kerasFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 		return fmt.Errorf("keras: %w", ErrNotFormat)
 	}
 	out.Fact("framework", "keras")
-	k := kerasScan{out}
+	k := kerasScan{out: out}
 	k.walk(root, "", 0)
 	return nil
 }
 
-type kerasScan struct{ out *Sink }
+// A kerasScan is the reading of one configuration. When that is part of another
+// file, in is where; otherwise findings have lines.
+type kerasScan struct {
+	out *Sink
+	in  *prerun.Location
+}
 
 // kerasGadgets are names within Keras that do more than compute.
 var kerasGadgets = []string{
@@ -83,11 +92,16 @@ var kerasGadgets = []string{
 }
 
 func (k *kerasScan) finding(rule prerun.Rule, sev prerun.Severity, v *strictjson.Value, at, name, format string, args ...any) {
+	where := prerun.Location{Line: v.Line, Column: v.Column, Fragment: at}
+	if k.in != nil {
+		where = *k.in
+		where.Fragment += at
+	}
 	k.out.Finding(prerun.Finding{
 		Rule:       rule,
 		Severity:   sev,
 		Confidence: prerun.ConfidenceHigh,
-		Locations:  []prerun.Location{{Line: v.Line, Column: v.Column, Fragment: at}},
+		Locations:  []prerun.Location{where},
 		Message:    fmt.Sprintf(format, args...),
 		Key:        name,
 	})
@@ -132,6 +146,9 @@ func (k *kerasScan) object(v *strictjson.Value, at string) {
 		}
 	}
 	if module == "" || kerasModule(module) {
+		if own, _, ok := strings.Cut(registered, ">"); ok && !kerasModule(own) && !strings.HasPrefix(own, "keras") {
+			k.finding(ruleKerasCustom, 0, v, at, excerpt(registered, 120), "%q is registered by the model's own program", excerpt(registered, 120))
+		}
 		return
 	}
 	sev := prerun.Medium

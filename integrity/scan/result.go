@@ -108,7 +108,8 @@ type FileResult struct {
 	//	link           what a symbolic link leads to
 	//	chat_template  digest of a chat template, sha256:hex
 	//	external_data  number of ONNX tensors kept in other files
-	//	framework, producer, version, ir_version, opsets, architecture,
+	//	soft_links     number of links within an HDF5 file
+	//	framework, backend, producer, version, ir_version, opsets, architecture,
 	//	model_type, base_model, dtype, tensors, container: as the file says
 	Facts map[string]string
 

@@ -53,6 +53,14 @@ func TestBuiltin(t *testing.T) {
 			{Name: "a.7z", Data: build.SevenZip{Members: []build.SevenZipMember{{Name: "a", Data: floats}}, Codec: build.LZMA2Codec, PackHead: true}.Bytes()},
 			{Name: "b.7z", Data: build.SevenZip{Members: []build.SevenZipMember{{Name: "../a", Data: floats}}}.Bytes(), Rules: []string{"scan.archive.path-traversal"}},
 		},
+		"hdf5": {
+			{Name: "m.h5", Data: build.HDF5{Messages: []build.HDF5Message{build.HDF5Text("backend", "jax")}}.Bytes()},
+			{Name: "n.h5", Data: build.HDF5{Messages: []build.HDF5Message{build.HDF5Link("a", "/etc/x", "b")}}.Bytes(), Rules: []string{"scan.hdf5.external-link"}},
+		},
+		"keras": {{Name: "m.keras", Data: build.Zip(
+			build.Member{Name: "metadata.json", Data: []byte("{}")}, build.Member{Name: "config.json", Data: []byte("{}")},
+			build.Member{Name: "model.weights.h5", Data: build.HDF5{}.Bytes()}, build.Member{Name: "x", Data: floats},
+		), Rules: []string{"scan.keras.foreign-member"}}},
 		"opaque-container": {
 			{Name: "a.rar", Data: []byte("Rar!\x1a\x07\x01\x00aaaaaaaaaaaaaaaaaaaaaaaa")},
 		},

@@ -1,0 +1,67 @@
+package build
+
+import "slices"
+
+// An HDF5 is a file of superblock version 2 whose root group holds everything
+// in one object header, without checksums.
+type HDF5 struct {
+	Messages []HDF5Message
+	Prefix   []byte // a block before the structure
+	Suffix   []byte // after the end by the file's own account
+}
+
+// An HDF5Message is one message of an object header.
+type HDF5Message struct {
+	Type byte
+	Body []byte
+}
+
+// HDF5Text is an attribute of one text.
+func HDF5Text(name, value string) HDF5Message {
+	b := []byte{3, 0}
+	b = le.AppendUint16(b, uint16(len(name)+1))
+	b = le.AppendUint16(b, 8)
+	b = append(le.AppendUint16(b, 4), 0)
+	b = append(append(b, name...), 0)
+	b = le.AppendUint32(append(b, 0x13, 0, 0, 0), uint32(len(value))) // a text of that size
+	b = append(b, 2, 0, 0, 0)                                         // a scalar
+	return HDF5Message{0x0c, append(b, value...)}
+}
+
+// HDF5Link is a soft link (type 1), or an external one (type 64) when file is
+// set.
+func HDF5Link(name, file, target string) HDF5Message {
+	value, kind := []byte(target), byte(1)
+	if file != "" {
+		value, kind = slices.Concat([]byte{0}, []byte(file), []byte{0}, []byte(target), []byte{0}), 64
+	}
+	b := append([]byte{1, 8, kind, byte(len(name))}, name...)
+	return HDF5Message{6, append(le.AppendUint16(b, uint16(len(value))), value...)}
+}
+
+// HDF5Filter is a pipeline of one filter.
+func HDF5Filter(id uint16) HDF5Message {
+	b := le.AppendUint16([]byte{2, 1}, id)
+	if id >= 256 {
+		b = le.AppendUint16(b, 0)
+	}
+	return HDF5Message{0x0b, append(b, 0, 0, 0, 0)}
+}
+
+// Bytes builds the file.
+func (h HDF5) Bytes() []byte {
+	var header []byte
+	for _, m := range h.Messages {
+		header = append(le.AppendUint16(append(header, m.Type), uint16(len(m.Body))), 0)
+		header = append(header, m.Body...)
+	}
+	end := 48 + 10 + len(header) + 4
+	b := []byte("\x89HDF\r\n\x1a\n\x02\x08\x08\x00")
+	b = le.AppendUint64(b, uint64(len(h.Prefix)))
+	b = le.AppendUint64(b, 1<<64-1)
+	b = le.AppendUint64(b, uint64(end+len(h.Prefix)))
+	b = append(le.AppendUint64(b, 48), 0, 0, 0, 0)
+	b = le.AppendUint32(append(b, "OHDR\x02\x02"...), uint32(len(header)))
+	b = append(append(b, header...), 0, 0, 0, 0)
+	return slices.Concat(h.Prefix, b, h.Suffix)
+}
