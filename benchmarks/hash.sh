@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# How fast models are hashed, signed and verified, beside the Python tool.
+#
+#	benchmarks/hash.sh [FOLDER [FLAGS]]
+#
+# The models (2 x 4 GiB) are made in FOLDER, or in a temporary folder, and must
+# fit into memory: they are read from the page cache. Flags are those of
+# benchmarks/hashing, such as -only 'one file' or -runs 3.
+#
+# PRERUN_MODEL_SIGNING names a Python that has model-signing; without it, one is
+# installed into a virtual environment in FOLDER.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+if [[ $# -gt 0 ]]; then
+	work=$1
+	shift
+	mkdir -p "$work"
+else
+	work=$(mktemp -d)
+	trap 'rm -rf "$work"' EXIT
+fi
+work=$(cd "$work" && pwd)
+python=${PRERUN_MODEL_SIGNING:-}
+if [[ -z $python ]]; then
+	python=$work/venv/bin/python
+	[[ -x $python ]] || python3 -m venv "$work/venv"
+	"$python" -m pip install --quiet model-signing==1.1.1
+fi
+export CGO_ENABLED=0
+go build -o "$work/prerun" ./examples/prerun
+go build -C benchmarks/hashing -o "$work/hashing" .
+"$work/hashing" -dir "$work/models" -python "$python" -prerun "$work/prerun" "$@"
