@@ -19,6 +19,7 @@ import (
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/integrity/scan"
+	"github.com/prerun/prerun/integrity/scan/globals"
 	"github.com/prerun/prerun/integrity/scan/internal/build"
 )
 
@@ -479,5 +480,44 @@ func TestTextUnderModelName(t *testing.T) {
 	r, err := scan.Scanner{}.Scan(t.Context(), fstest.MapFS{"vocab.txt": {Data: []byte("hello\n")}, "config.json": {Data: []byte("{}")}})
 	if err != nil || prerun.Decide(r, prerun.Medium) != prerun.Pass {
 		t.Errorf("text under its own name: %v, %v", prerun.Decide(r, prerun.Medium), err)
+	}
+}
+
+// A house with its own classes hands in its own allow list, and nothing else
+// about the judgement changes.
+func TestPicklesUnderAnotherPolicy(t *testing.T) {
+	profiles, err := globals.ParseProfiles("profile acme\nacme.models: Ranker\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	formats := scan.Builtin()
+	for i, f := range formats {
+		if f.Info().ID == "pickle" {
+			formats[i] = scan.Pickles(globals.Policy{Profiles: append(globals.Profiles(), profiles...)})
+		}
+	}
+	for _, tt := range []struct {
+		name, pickle string
+		builtin, own prerun.Verdict
+	}{
+		{"own_class", "cacme.models\nRanker\n(tR.", prerun.Fail, prerun.Pass},
+		{"neighbour", "cacme.models\nLoader\n(tR.", prerun.Fail, prerun.Fail},
+		{"denied", "cos\nsystem\n(S'id'\ntR.", prerun.Fail, prerun.Fail},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tree := fstest.MapFS{"m.pkl": {Data: []byte(tt.pickle)}}
+			for _, c := range []struct {
+				scanner scan.Scanner
+				want    prerun.Verdict
+			}{{scan.Scanner{}, tt.builtin}, {scan.Scanner{Formats: formats}, tt.own}} {
+				r, err := c.scanner.Scan(t.Context(), tree)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := prerun.Decide(r, prerun.Medium); got != c.want {
+					t.Errorf("%v, want %v", got, c.want)
+				}
+			}
+		})
 	}
 }

@@ -338,8 +338,10 @@ func (h *header) virtual(heap int64, index uint16, at int64) error {
 			return malformed(at, "a virtual dataset")
 		}
 		h.w.v.Virtual(h.path, file, at)
-		if !selection(c) || !selection(c) {
-			return malformed(at, "a selection of a virtual dataset")
+		for range 2 { // of the source, then of the virtual dataset
+			if !selection(c) {
+				return malformed(at, "a selection of a virtual dataset")
+			}
 		}
 	}
 	return nil
