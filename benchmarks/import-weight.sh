@@ -8,7 +8,7 @@ trap 'rm -rf "$work" ./zz_weight' EXIT
 module=$(go list -m)
 export CGO_ENABLED=0
 mkdir -p zz_weight
-for pkg in "" integrity integrity/scan integrity/weights provenance datasec datasec/embedding validate validate/target/openai pipeline pipeline/report; do
+for pkg in "" integrity integrity/sigstore integrity/oci integrity/scan integrity/weights provenance datasec datasec/embedding validate validate/target/openai pipeline pipeline/report; do
 	path=$module${pkg:+/$pkg}
 	printf 'package main\n\nimport _ "%s"\n\nfunc main() {}\n' "$path" >zz_weight/main.go
 	go build -trimpath -ldflags='-s -w' -o "$work/bin" ./zz_weight
