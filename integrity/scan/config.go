@@ -190,13 +190,16 @@ func (c *configScan) target(v *strictjson.Value, at string) {
 		return
 	}
 	shown := excerpt(v.Text, 120)
-	sev := prerun.Low
+	c.finding(ruleHydraTarget, targetSeverity(v.Text), v, at, shown, "callable %q", shown)
+}
+
+func targetSeverity(target string) prerun.Severity {
 	for _, d := range dangerousTargets {
-		if strings.HasPrefix(v.Text, d) {
-			sev = prerun.High
+		if strings.HasPrefix(target, d) {
+			return prerun.High
 		}
 	}
-	c.finding(ruleHydraTarget, sev, v, at, shown, "callable %q", shown)
+	return prerun.Low
 }
 
 // file reads what only files of a certain name mean.
@@ -329,7 +332,7 @@ func (pythonFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 		out.Finding(prerun.Finding{Rule: ruleBytecode, Confidence: prerun.ConfidenceHigh, Message: "the file is compiled Python"})
 		return nil
 	}
-	if torchScript(a) {
+	if torchScript(&a.Probe) {
 		return nil // its own language, which the archive's loader reads
 	}
 	if a.Tree.besideWeights(path.Dir(a.Name)) {
@@ -339,8 +342,8 @@ func (pythonFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 }
 
 // torchScript reports the source files of a TorchScript archive.
-func torchScript(a *Artifact) bool {
-	top, rest, _ := strings.Cut(a.Name, "/")
-	_, ok := a.Tree.Lookup(top + "/constants.pkl")
+func torchScript(p *Probe) bool {
+	top, rest, _ := strings.Cut(p.Name, "/")
+	_, ok := p.Tree.Lookup(top + "/constants.pkl")
 	return ok && strings.HasPrefix(rest, "code/")
 }

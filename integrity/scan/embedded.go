@@ -166,6 +166,8 @@ func executable(a *Artifact, w []byte, off int64) string {
 	switch {
 	case off == 0 && bytes.HasPrefix(w, []byte("!<arch>\n")):
 		return "library"
+	case off == 0 && bytes.HasPrefix(w, []byte("MZqFpD='")):
+		return "APE" // runs on six systems; llamafile is one
 	case len(w) >= 64 && w[0] == 'M' && w[1] == 'Z':
 		pe := int64(le.Uint32(w[60:]))
 		if pe < 4 || pe > 1<<20 {

@@ -57,6 +57,15 @@ func hostile() map[string]func() []byte {
 		"hdf5_links.h5": func() []byte {
 			return build.HDF5{Messages: slices.Repeat([]build.HDF5Message{build.HDF5Link("a", "/b", "c")}, 100_000)}.Bytes()
 		},
+		"nesting.yaml": func() []byte { return []byte(strings.Repeat("[", 1<<20)) },
+		"items.yaml":   func() []byte { return []byte(strings.Repeat("- !!python/x\n", 80_000)) },
+		"aliases.yaml": func() []byte {
+			out := []byte("a0: &a0 {_target_: os.system}\n")
+			for i := 1; i < 60; i++ {
+				out = fmt.Appendf(out, "a%d: &a%d [*a%d, *a%d]\n", i, i, i-1, i-1)
+			}
+			return out
+		},
 		"tar_members.tar":     func() []byte { return tarMembers(30_000) },
 		"tar_long_names.tar":  func() []byte { return tarLongNames(20) },
 		"safetensors_header":  func() []byte { return le.AppendUint64(nil, 100_000_000) },

@@ -16,7 +16,7 @@ import (
 )
 
 // pickleFormat executes pickles on an abstract machine and judges what loading
-// them would import, call and change. Facts: "weights_only".
+// them would import, call and change. Facts: "weights_only", and those of [pickler].
 type pickleFormat struct{ policy globals.Policy }
 
 var (
@@ -150,6 +150,7 @@ func (f pickleFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
 		s.out.Gap(fmt.Sprintf("the pickle goes over the limit of %s", x.Limit), x.Offset, 0)
 	}
 	s.weightsOnly(t)
+	pickler(t, s.out)
 	if cerr := s.children(ctx, t); cerr != nil {
 		return cerr
 	}

@@ -109,6 +109,10 @@ type FileResult struct {
 	//	chat_template  digest of a chat template, sha256:hex
 	//	external_data  number of ONNX tensors kept in other files
 	//	soft_links     number of links within an HDF5 file
+	//	layout         of torch files: "legacy" or "tar" where they are no zip archive
+	//	pickler        library whose helpers a pickle names: dill, cloudpickle, joblib
+	//	handler        what TorchServe runs
+	//	byteorder, format_version: of torch archives
 	//	framework, backend, producer, version, ir_version, opsets, architecture,
 	//	model_type, base_model, dtype, tensors, container: as the file says
 	Facts map[string]string

@@ -1,19 +1,23 @@
 package scan
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"path"
+	"strconv"
 	"strings"
 
 	"github.com/prerun/prerun/integrity/scan/internal/zipdir"
+	"github.com/prerun/prerun/internal/pickle"
 	"github.com/prerun/prerun/internal/redact"
 )
 
 // torchFormat recognises the zip archives of torch.save and TorchScript. Their
 // pickles are routed by the zip format; this one states what the archive is.
-// Facts: "framework" (torch or torchscript), "version" of the format.
+// Facts: "framework" (torch or torchscript), "version", "byteorder",
+// "format_version".
 type torchFormat struct{}
 
 func (torchFormat) Info() Info {
@@ -48,14 +52,41 @@ func (torchFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	if members[path.Join(top, "constants.pkl")] != nil {
 		out.Fact("framework", "torchscript")
 	}
-	if v := members[path.Join(top, "version")]; v != nil && v.Method == 0 && v.DataAt >= 0 && v.Packed < 16 {
+	for _, name := range []string{"version", "byteorder", ".format_version"} {
+		v := members[path.Join(top, name)]
+		if v == nil || v.Method != 0 || v.DataAt < 0 || v.Packed >= 16 {
+			continue
+		}
 		text, err := a.Bytes(v.DataAt, v.Packed)
 		if err != nil {
 			return err
 		}
-		out.Fact("version", redact.Excerpt(text, 16))
+		out.Fact(strings.TrimPrefix(name, "."), redact.Excerpt(bytes.TrimSpace(text), 16))
 	}
 	return nil
+}
+
+// torchMagic is the first pickle of what torch.save wrote before it wrote zip
+// archives; protocol, system, object and storage keys follow.
+const torchMagic = "0x1950a86a20f9469cfc6c"
+
+// pickler states which program wrote a pickle, as far as that shows: torch in
+// its old layout, or a library whose helpers it names. Facts: "framework",
+// "layout" and "version" of torch, "pickler".
+func pickler(t *pickle.Trace, out *Sink) {
+	if len(t.Streams) > 1 && t.Streams[0].Start == 0 && t.Streams[0].Result.Text == torchMagic {
+		out.Fact("framework", "torch")
+		out.Fact("layout", "legacy")
+		if v := t.Streams[1].Result; v.Type == pickle.Int {
+			out.Fact("version", strconv.FormatInt(v.Int, 10))
+		}
+	}
+	for _, g := range t.Globals {
+		switch top, _, _ := strings.Cut(g.Module, "."); top {
+		case "dill", "cloudpickle", "joblib":
+			out.Fact("pickler", top)
+		}
+	}
 }
 
 // storageFormat recognises the raw tensor data of a torch archive by its place:

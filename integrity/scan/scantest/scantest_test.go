@@ -61,6 +61,11 @@ func TestBuiltin(t *testing.T) {
 			build.Member{Name: "metadata.json", Data: []byte("{}")}, build.Member{Name: "config.json", Data: []byte("{}")},
 			build.Member{Name: "model.weights.h5", Data: build.HDF5{}.Bytes()}, build.Member{Name: "x", Data: floats},
 		), Rules: []string{"scan.keras.foreign-member"}}},
+		"torchserve": {{Name: "m.mar", Data: build.Zip(
+			build.Member{Name: "MAR-INF/MANIFEST.json", Data: []byte(`{"model": {"handler": "/x.py"}}`)},
+		), Rules: []string{"scan.torchserve.handler"}}},
+		"yaml":      {{Name: "a.yaml", Data: []byte("a: !!python/name:os.system x\n"), Rules: []string{"scan.yaml.python-tag"}, Named: true}},
+		"tar-model": {{Name: "m.nemo", Data: build.Tar(build.TarMember{Name: "model_config.yaml", Data: floats})}},
 		"opaque-container": {
 			{Name: "a.rar", Data: []byte("Rar!\x1a\x07\x01\x00aaaaaaaaaaaaaaaaaaaaaaaa")},
 		},

@@ -1,0 +1,173 @@
+package scan_test
+
+import (
+	"bytes"
+	"compress/zlib"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prerun/prerun/integrity/scan"
+	"github.com/prerun/prerun/integrity/scan/internal/build"
+)
+
+// script is a TorchScript archive with one source file.
+func script(code string) []byte {
+	return build.Zip(build.Member{Name: "m/data.pkl", Data: build.Harmless()}, build.Member{Name: "m/version", Data: []byte("3\n")},
+		build.Member{Name: "m/byteorder", Data: []byte("little")}, build.Member{Name: "m/constants.pkl", Data: []byte("\x80\x02).")},
+		build.Member{Name: "m/code/__torch__/net.py", Data: []byte(code), Method: 8}, build.Member{Name: "m/data/0", Data: make([]byte, 16)})
+}
+
+// ordinaryScript is what the exporter writes.
+const ordinaryScript = `class Net(Module):
+  __parameters__ = ["weight", ]
+  __buffers__ = []
+  weight : Tensor
+  training : bool
+  conv : __torch__.torch.nn.modules.conv.Conv2d
+  def forward(self: __torch__.net.Net,
+    x: Tensor) -> Tensor:
+    _0 = __torch__.torch.nn.functional.relu
+    _1 = "eval(__import__('os'))"  # torch.from_file("x")
+    x0 = torch.conv2d(x, self.weight, None, [1, 1])
+    if torch.gt(torch.size(x0, 0), 1):
+      ops.prim.RaiseException("import os", "builtins.ValueError")
+    x1 = ops.quantized.add(x0, x0, 1., 0)
+    return annotate(Tensor, torch.to(x1, dtype=6))
+`
+
+func TestTorch(t *testing.T) {
+	ok, attack := build.TorchLegacy([16]byte{}), build.Attack()
+	tarred := func(object []byte) []byte {
+		return build.Tar(build.TarMember{Name: "storages", Data: []byte("\x80\x02K\x00.")}, build.TarMember{Name: "tensors", Data: []byte("\x80\x02K\x00.")},
+			build.TarMember{Name: "pickle", Data: object}, build.TarMember{Name: "sys_info", Data: build.Harmless()})
+	}
+	var elf [16]byte
+	copy(elf[:], build.ELF())
+	bad := []string{"scan.pickle.call-on-load"}
+	with := func(line string) []byte { return script(ordinaryScript + "    " + line + "\n") }
+	runRows(t, []row{
+		{"legacy", "m.pt", ok, scan.Clean, scan.Complete, nil},
+		{"legacy_noise", "m.pt", build.TorchLegacy(elf), scan.Clean, scan.Complete, nil},
+		{"legacy_attack", "m.pt", bytes.Replace(ok, build.TorchObject(), attack, 1), scan.Malicious, scan.Complete, bad},
+		{"legacy_attack_first", "m.pt", append(slices.Clone(attack), ok...), scan.Malicious, scan.Complete, bad},
+		{"legacy_attack_last", "m.pt", append(slices.Clone(ok), attack...), scan.Malicious, scan.Complete, bad},
+		{"legacy_attack_behind_junk", "m.pt", slices.Concat(ok[:14], []byte{0xff}, attack), scan.Malicious, scan.Failed, bad},
+		{"tar", "m.pt", tarred(build.Harmless()), scan.Clean, scan.Complete, []string{"scan.torch.tar-layout"}},
+		{"tar_attack", "m.pt", tarred(attack), scan.Malicious, scan.Complete, append(slices.Clone(bad), "scan.torch.tar-layout")},
+
+		{"script", "m.pt", script(ordinaryScript), scan.Clean, scan.Complete, nil},
+		{"script_from_file", "m.pt", with(`x2 = torch.from_file("/etc/passwd", False, 10)`), scan.Malicious, scan.Complete, []string{"scan.torchscript.reaching-operator"}},
+		{"script_save", "m.pt", with(`ops.aten.save(x1, "/root/x")`), scan.Malicious, scan.Complete, []string{"scan.torchscript.reaching-operator"}},
+		{"script_library", "m.pt", with(`x2 = ops.torch_scatter.sum(x1)`), scan.Clean, scan.Complete, []string{"scan.torchscript.custom-operator"}},
+		{"script_class", "m.pt", with(`x2 = __torch__.torch.classes.mine.Thing()`), scan.Clean, scan.Complete, []string{"scan.torchscript.custom-operator"}},
+		{"script_eval", "m.pt", with(`eval("1")`), scan.Suspicious, scan.Complete, []string{"scan.torchscript.python-code"}},
+		{"script_import", "m.pt", with(`import os`), scan.Suspicious, scan.Complete, []string{"scan.torchscript.python-code"}},
+		{"script_dunder", "m.pt", with(`x2 = x.__class__`), scan.Suspicious, scan.Complete, []string{"scan.torchscript.python-code"}},
+	})
+	for name, want := range map[string]map[string]string{
+		"legacy": {"framework": "torch", "layout": "legacy", "version": "1001", "weights_only": "yes"},
+		"tar":    {"framework": "torch", "layout": "tar"},
+		"script": {"framework": "torchscript", "version": "3", "byteorder": "little"},
+		"dill":   {"pickler": "dill"},
+	} {
+		data := map[string][]byte{
+			"legacy": ok, "tar": tarred(build.Harmless()), "script": script(ordinaryScript), "dill": []byte("\x80\x02cdill._dill\n_create_type\n."),
+		}[name]
+		f := one(t, scan.Scanner{}, "m.pt", data)
+		for k, v := range want {
+			if f.Facts[k] != v {
+				t.Errorf("%s: %s is %q, want %q", name, k, f.Facts[k], v)
+			}
+		}
+	}
+}
+
+// TestJoblib puts an attack into each compression that joblib writes; bzip2,
+// for which there is no writer, stands in TestFormats.
+func TestJoblib(t *testing.T) {
+	attack := slices.Concat([]byte("\x80\x03"), build.Attack()[2:])
+	for name, pack := range map[string]func([]byte) []byte{
+		"raw": func(b []byte) []byte { return b },
+		"zlib": func(b []byte) []byte {
+			return compressed(func(w io.Writer) io.WriteCloser { return zlib.NewWriter(w) }, b)
+		},
+		"gzip": build.Gzip,
+		"xz":   xzOf,
+		"lzma": lzmaOf,
+		"lz4":  func(b []byte) []byte { return lz4Of(b) },
+	} {
+		for _, file := range []string{"m.joblib", "m.pkl", "m"} {
+			if f := one(t, scan.Scanner{}, file, pack(attack)); f.Verdict != scan.Malicious || f.Completeness != scan.Complete {
+				report(t, f)
+				t.Errorf("%s as %s: %s, %s", name, file, f.Verdict, f.Completeness)
+			}
+			if f := one(t, scan.Scanner{}, file, pack(build.Harmless())); f.Verdict != scan.Clean {
+				report(t, f)
+				t.Errorf("%s as %s: %s, %s", name, file, f.Verdict, f.Completeness)
+			}
+		}
+	}
+}
+
+func TestServedModels(t *testing.T) {
+	mar := func(manifest string, more ...build.Member) []byte {
+		return build.Zip(append(more, build.Member{Name: "model.pt", Data: torchZip(nil)}, build.Member{Name: "MAR-INF/MANIFEST.json", Data: []byte(manifest), Method: 8})...)
+	}
+	own := build.Member{Name: "handler.py", Data: []byte("import torch\n")}
+	nemo := func(config string) []byte {
+		return build.Tar(build.TarMember{Name: "./model_config.yaml", Data: []byte(config)}, build.TarMember{Name: "./model_weights.ckpt", Data: torchZip(nil)})
+	}
+	gguf := build.Member{Name: "m.gguf", Data: gguf(nil, 0, 0)}
+	ape := append([]byte("MZqFpD='\n"), make([]byte, 500)...)
+	runRows(t, []row{
+		{"mar", "m.mar", mar(`{"model": {"handler": "image_classifier", "serializedFile": "model.pt"}}`), scan.Clean, scan.Complete, nil},
+		{"mar_handler", "m.mar", mar(`{"model": {"handler": "handler.py:handle"}}`, own), scan.Suspicious, scan.Complete, []string{"scan.repo.python-code", "scan.torchserve.handler"}},
+		{"mar_handler_elsewhere", "m.mar", mar(`{"model": {"handler": "../../evil.py"}}`), scan.Malicious, scan.Complete, []string{"scan.torchserve.handler"}},
+		{"mar_requirements", "m.mar", mar(`{"model": {"handler": "image_classifier", "requirementsFile": "requirements.txt"}}`), scan.Clean, scan.Complete, []string{"scan.torchserve.requirements"}},
+		{"mar_attack", "m.mar", mar(`{"model": {"handler": "image_classifier"}}`, build.Member{Name: "x.bin", Data: build.Attack()}), scan.Malicious, scan.Complete, []string{"scan.pickle.call-on-load"}},
+		{"mar_broken", "m.mar", mar(`{"model": `), scan.Unknown, scan.Failed, nil},
+
+		{"nemo", "m.nemo", nemo("target: nemo.X\nencoder:\n  d_model: 4\n"), scan.Clean, scan.Complete, nil},
+		{"nemo_target", "m.nemo", nemo("encoder:\n  _target_: nemo.collections.asr.X\n"), scan.Clean, scan.Complete, []string{"scan.config.hydra-target"}},
+		{"nemo_system", "m.nemo", nemo("encoder: {\"_targ\\x65t_\": os.system}\n"), scan.Malicious, scan.Complete, []string{"scan.config.hydra-target"}},
+		{"nemo_tag", "m.nemo", nemo("a: !!python/object/apply:os.system [id]\n"), scan.Malicious, scan.Complete, []string{"scan.yaml.python-tag"}},
+		{"nemo_gzip", "m.nemo", build.Gzip(nemo("_target_: subprocess.run\n")), scan.Malicious, scan.Complete, []string{"scan.config.hydra-target"}},
+		{"yaml", "hparams.yaml", []byte("a: &x [1, 2]\nb: *x\n---\nc: !own 1\n"), scan.Clean, scan.Complete, nil},
+		{"yaml_alias", "hparams.yaml", []byte("a: &x os.system\nb:\n  _target_: *x\n"), scan.Malicious, scan.Complete, []string{"scan.config.hydra-target"}},
+		{"yaml_remote", "config.yml", []byte("trust_remote_code: True\n"), scan.Suspicious, scan.Complete, []string{"scan.config.trust-remote-code"}},
+		{"yaml_verbatim_tag", "a.yaml", []byte("a: !<tag:yaml.org,2002:python/name:os.system> x\n"), scan.Malicious, scan.Complete, []string{"scan.yaml.python-tag"}},
+		{"yaml_broken", "a.yaml", []byte("a: [1\nb: }\n"), scan.Unknown, scan.Failed, nil},
+		{"yaml_large", "a.yaml", []byte(strings.Repeat("# pad\n", 200_000)), scan.Unknown, scan.Inconclusive, nil},
+
+		{"llamafile", "m.llamafile", build.Archive{Members: []build.Member{gguf}, Prefix: ape}.Bytes(), scan.Suspicious, scan.Complete, []string{"scan.file.executable", "scan.zip.prefix-data"}},
+		{"llamafile_elf", "m", build.Archive{Members: []build.Member{gguf}, Prefix: build.ELF()}.Bytes(), scan.Suspicious, scan.Complete, []string{"scan.file.executable", "scan.zip.prefix-data"}},
+		{"llamafile_attack", "m", build.Archive{Members: []build.Member{gguf, {Name: "x", Data: build.Attack()}}, Prefix: build.PE()}.Bytes(), scan.Malicious, scan.Complete, []string{"scan.file.executable", "scan.pickle.call-on-load", "scan.zip.prefix-data"}},
+	})
+}
+
+// FuzzTorchScript starts at source files.
+func FuzzTorchScript(f *testing.F) {
+	f.Add([]byte(ordinaryScript))
+	f.Add([]byte("eval('a\\'b')  # x\nops.a.b(torch.save)\nimport x\n"))
+	formats := append(only("zip"), only("torchscript")...)
+	f.Fuzz(func(t *testing.T, data []byte) { check(t, "m.pt", script(string(data)), formats) })
+}
+
+// FuzzYAML starts at configurations.
+func FuzzYAML(f *testing.F) {
+	f.Add([]byte("a: &x os.system\nb:\n  - _target_: *x\n  - !!python/name:a.b c\n"))
+	f.Add([]byte("{a: [1, {_target_: 2}], trust_remote_code: true}\n---\nb"))
+	formats := only("yaml")
+	f.Fuzz(func(t *testing.T, data []byte) { check(t, "a.yaml", data, formats) })
+}
+
+// FuzzServe starts at manifests of model servers.
+func FuzzServe(f *testing.F) {
+	f.Add([]byte(`{"model": {"handler": "a.py:b", "requirementsFile": "c"}}`))
+	formats := append(only("zip"), only("torchserve")...)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		check(t, "m.mar", build.Zip(build.Member{Name: "MAR-INF/MANIFEST.json", Data: data}), formats)
+	})
+}
