@@ -173,8 +173,9 @@ func (f *lz4Frames) next() error {
 			return io.EOF
 		}
 		switch m := binary.LittleEndian.Uint32(head); {
-		case m == lz4Legacy: // has no end of its own
-			f.z.Reset(f.r)
+		case m == lz4Legacy:
+			f.cut = lz4Cutter{r: f.r, state: lz4Old}
+			f.z.Reset(&f.cut)
 			return nil
 		case m == lz4Frame:
 			f.cut = lz4Cutter{r: f.r, state: lz4Header}
@@ -227,8 +228,15 @@ type lz4Cutter struct {
 const (
 	lz4Header = iota
 	lz4Block
+	lz4Old
+	lz4OldBlock
 	lz4End
 )
+
+// lz4OldMax is the most that a block of the old format takes: 8 MiB that could
+// not be compressed. The format has no end mark; a larger size is something
+// else that follows.
+const lz4OldMax = 8<<20 + (8<<20)/255 + 16
 
 func (c *lz4Cutter) Read(p []byte) (int, error) {
 	if len(c.buf) == 0 && c.left == 0 {
@@ -263,6 +271,12 @@ func (c *lz4Cutter) step() error {
 		if c.flags&1 != 0 {
 			n += 4 // id of a dictionary
 		}
+	case lz4OldBlock:
+		head, _ := c.r.Peek(4)
+		if len(head) < 4 || binary.LittleEndian.Uint32(head) > lz4OldMax || binary.LittleEndian.Uint32(head) == 0 {
+			c.state = lz4End
+			return io.EOF
+		}
 	case lz4End:
 		return io.EOF
 	}
@@ -270,8 +284,15 @@ func (c *lz4Cutter) step() error {
 	if _, err := io.ReadFull(c.r, buf); err != nil {
 		return unexpectedEOF(err)
 	}
-	if c.state == lz4Header {
+	switch c.state {
+	case lz4Header:
 		c.state, c.buf = lz4Block, buf
+		return nil
+	case lz4Old:
+		c.state, c.buf = lz4OldBlock, buf
+		return nil
+	case lz4OldBlock:
+		c.left, c.buf = int64(binary.LittleEndian.Uint32(buf)), buf
 		return nil
 	}
 	size := binary.LittleEndian.Uint32(buf)

@@ -133,6 +133,8 @@ func TestCodecs(t *testing.T) {
 		{"lz4", "a.pkl.lz4", lz4Of(pkl), scan.Clean, scan.Complete, nil},
 		{"lz4_sums", "a.txt.lz4", lz4Of(long, lz4.BlockChecksumOption(true), lz4.SizeOption(uint64(len(long))), lz4.BlockSizeOption(lz4.Block64Kb)), scan.Clean, scan.Complete, nil},
 		{"lz4_old", "a.txt.lz4", lz4Of(long, lz4.LegacyOption(true)), scan.Clean, scan.Complete, nil},
+		{"lz4_old_trailing", "a.txt.lz4", append(lz4Of(long, lz4.LegacyOption(true)), 0x98, 0x3a, 0xff, 0xff), scan.Clean, scan.Complete, []string{"scan.compressed.trailing-data"}},
+		{"lz4_old_attack", "a", append(lz4Of(long, lz4.LegacyOption(true)), lz4Of(attack)...), scan.Malicious, scan.Complete, []string{"scan.file.hidden-content", "scan.pickle.call-on-load"}},
 		{"lz4_frames", "a.txt.lz4", append(lz4Of(long), lz4Of(long)...), scan.Clean, scan.Complete, nil},
 		{"lz4_attack", "a", lz4Of(attack), scan.Malicious, scan.Complete, bad},
 		{"lz4_attack_second", "a", append(lz4Of(pkl), lz4Of(attack)...), scan.Malicious, scan.Complete, bad},

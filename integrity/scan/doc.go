@@ -33,7 +33,8 @@
 // links are never followed: one that stays inside the scanned folder is a fact
 // about a file that is scanned under its own name, any other is a finding.
 // Memory is bounded by about two times [Limits.Memory] for each worker, plus
-// what parsers state.
+// 128 MiB for the dictionaries of all xz, lzma and 7z streams that are open at
+// once, plus what parsers state.
 //
 // Results are equal for any number of workers, except where the wall clock ran
 // out. A file that nothing recognises has verdict unknown; that is a gap only

@@ -357,6 +357,11 @@ func sevenzipDecoder(run *run, c sevenzip.Codec, r io.Reader) (io.Reader, error)
 		return flate.NewReader(r), nil
 	case sevenzip.X86, sevenzip.X86Old:
 		return sevenzip.NewX86(r), nil
+	case sevenzip.Delta:
+		if len(c.Props) != 1 {
+			return nil, fmt.Errorf("properties of the delta filter: %w", sevenzip.ErrMalformed)
+		}
+		return sevenzip.NewDelta(r, int(c.Props[0])+1), nil
 	case sevenzip.BZip2:
 		return bzip2.NewReader(r), nil
 	case sevenzip.Zstd:

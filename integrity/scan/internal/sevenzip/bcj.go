@@ -104,3 +104,29 @@ func (x *x86) undo() int {
 	}
 	return i
 }
+
+// Delta is the filter that stores differences of bytes at a distance.
+const Delta = 0x03
+
+// NewDelta undoes the filter on what r yields.
+func NewDelta(r io.Reader, distance int) io.Reader {
+	return &delta{r: r, last: make([]byte, distance)}
+}
+
+type delta struct {
+	r    io.Reader
+	last []byte // a ring
+	at   int
+}
+
+func (d *delta) Read(p []byte) (int, error) {
+	n, err := d.r.Read(p)
+	for i := range p[:n] {
+		p[i] += d.last[d.at]
+		d.last[d.at] = p[i]
+		if d.at++; d.at == len(d.last) {
+			d.at = 0
+		}
+	}
+	return n, err
+}
