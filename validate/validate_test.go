@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -401,9 +402,9 @@ func TestInFlightIsMarked(t *testing.T) {
 	s := suite(59, rate(.05))
 	file := &memFile{}
 	ctx, cancel := context.WithCancel(t.Context())
-	n := 0
+	var n atomic.Int64
 	stop := target(func(validate.Request) (string, error) {
-		if n++; n == 20 {
+		if n.Add(1) == 20 {
 			cancel() // the twentieth request is in flight when the run dies
 		}
 		return "yes", nil
