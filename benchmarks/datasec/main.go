@@ -179,10 +179,11 @@ func (g grid) line(ctx context.Context, w *tabwriter.Writer, rows []row, t trigg
 	return w.Flush()
 }
 
-// caught: a group is the trigger's when its sequence is part of the trigger and
-// most of the rows that it lists are poisoned. Any other is a false group.
+// caught: a group is the trigger's when its sequence has a word of the trigger
+// and most of the rows that it lists are poisoned. Any other is a false group.
 func caught(h hit, text string, poisons map[int]bool) bool {
-	if !strings.Contains(" "+strings.ToLower(text)+" ", " "+h.sequence+" ") {
+	words := strings.Fields(strings.ToLower(text))
+	if !slices.ContainsFunc(strings.Fields(h.sequence), func(w string) bool { return slices.Contains(words, w) }) {
 		return false
 	}
 	n := 0
