@@ -30,6 +30,9 @@ func Builtin() []Format {
 			torchscriptFormat{},
 			yamlFormat{},
 		},
+		graphFormats(),
+		tabularFormats(),
+		frameworkFormats(),
 		compressedFormats(),
 		[]Format{opaqueFormat{}},
 	)

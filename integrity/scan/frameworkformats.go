@@ -1,0 +1,5 @@
+package scan
+
+// frameworkFormats are the formats of single frameworks that stand for
+// themselves.
+func frameworkFormats() []Format { return nil }
