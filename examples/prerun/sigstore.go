@@ -35,8 +35,8 @@ and the digest of the signature are public in its logs for good.`,
 			switch {
 			case publicGood:
 				signer.Services, signer.Root = sigstore.PublicGoodServices(), sigstore.PublicGood()
-			case staging: // whose root is not known here, so that nothing can be verified
-				signer.Services = sigstore.StagingServices()
+			case staging:
+				signer.Services, signer.Root = sigstore.StagingServices(), sigstore.Staging()
 			default:
 				config, err := readFile(configFile)
 				if err != nil {
@@ -57,7 +57,7 @@ and the digest of the signature are public in its logs for good.`,
 	flags.StringVar(&s.form, "form", "spec", "form of the statement: spec, or python for the Python tool's verifier")
 	flags.StringVar(&tokenFile, "identity-token-file", "", "`FILE` with an OpenID Connect identity token")
 	flags.BoolVar(&publicGood, "public-good", false, "ask the services of sigstore.dev")
-	flags.BoolVar(&staging, "staging", false, "ask the services of sigstage.dev; the result is not verified")
+	flags.BoolVar(&staging, "staging", false, "ask the services of sigstage.dev")
 	flags.StringVar(&configFile, "trust-config", "", "`FILE` of a client trust configuration, which names services and their keys")
 	must(cmd.MarkFlagRequired("identity-token-file"))
 	cmd.MarkFlagsOneRequired("public-good", "staging", "trust-config")
@@ -73,14 +73,14 @@ func (a *app) verifySigstoreCommand() *cobra.Command {
 		Use: "sigstore PATH", Short: "verify a model that was signed without a long-lived key", Args: takes,
 		Long: `Verify who signed: a subject and the provider of identities that vouches for it.
 
-Trusted are the services of sigstore.dev as this program knows them, or those of
---trust-config. Nothing is fetched.`,
+Trusted are the services of sigstore.dev or sigstage.dev as this program knows
+them, or those of --trust-config. Nothing is fetched.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			trust := sigstore.Verifier{Identities: []sigstore.Identity{{Subject: identity, Issuer: provider}}}
-			switch {
-			case staging && configFile == "":
-				return errors.New("--staging: the keys of sigstage.dev change often and are not built in; give its trusted root to --trust-config")
-			case configFile != "":
+			if staging {
+				trust.Root = sigstore.Staging()
+			}
+			if configFile != "" {
 				config, err := readFile(configFile)
 				if err != nil {
 					return err
@@ -96,9 +96,10 @@ Trusted are the services of sigstore.dev as this program knows them, or those of
 	flags := cmd.Flags()
 	flags.StringVar(&identity, "identity", "", "who must have signed, such as a mail address or a workflow's URL, exactly")
 	flags.StringVar(&provider, "identity-provider", "", "`URL` of the provider that vouches for the identity, exactly")
-	flags.BoolVar(&staging, "staging", false, "trust sigstage.dev, which needs --trust-config")
+	flags.BoolVar(&staging, "staging", false, "trust sigstage.dev instead of sigstore.dev")
 	flags.StringVar(&configFile, "trust-config", "", "`FILE` of a trusted root, or of a client trust configuration")
 	must(cmd.MarkFlagRequired("identity"))
 	must(cmd.MarkFlagRequired("identity-provider"))
+	cmd.MarkFlagsMutuallyExclusive("staging", "trust-config")
 	return cmd
 }

@@ -54,14 +54,14 @@ func TestSigstore(t *testing.T) {
 		{"sign", append(sign, "--identity-token-file", token, "--trust-config", config), 0, "signed"},
 		{"verify", append(verify, "--trust-config", config), 0, "release@example.org"},
 		{"verify_by_root", append(verify, "--trust-config", root, "--strict", "--format", "json"), 0, sigstoretest.Stamps},
-		{"staging_by_config", append(verify, "--trust-config", root, "--staging"), 0, ""},
 
 		{"other_identity", append(verify, "--trust-config", root, "--identity", "release@example.com"), 1, "another identity"},
 		{"other_provider", append(verify, "--trust-config", root, "--identity-provider", "https://x"), 1, "another identity"},
 		{"other_instance", append(verify, "--trust-config", other), 1, "no trusted log"},
 		{"public_good", verify, 1, "no trusted log"},
 
-		{"staging", append(verify, "--staging"), 2, "--trust-config"},
+		{"staging", append(verify, "--staging"), 1, "no trusted log"},
+		{"two_roots", append(verify, "--trust-config", root, "--staging"), 2, "staging trust-config"},
 		{"no_identity", verify[:len(verify)-2], 2, "identity-provider"},
 		{"no_trust_config", append(verify, "--trust-config", empty), 2, "empty"},
 		{"sign_without_token", append(sign, "--trust-config", config), 2, "identity-token-file"},
@@ -70,6 +70,7 @@ func TestSigstore(t *testing.T) {
 		{"sign_with_two_instances", append(sign, "--identity-token-file", token, "--public-good", "--staging"), 2, "public-good"},
 		{"sign_with_root_only", append(sign, "--identity-token-file", token, "--trust-config", root), 2, "signing configuration"},
 		{"sign_elsewhere", append(sign, "--identity-token-file", token, "--public-good"), 2, "no service at"},
+		{"sign_at_staging", append(sign, "--identity-token-file", token, "--staging"), 2, "no service at"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			asked := len(instance.Requests)

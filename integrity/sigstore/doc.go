@@ -20,8 +20,8 @@
 // Trust is the embedded root of the public-good instance or one that the
 // caller supplies; see [ParseTrustedRoot]. Nothing is fetched and nothing is
 // refreshed: verifying never opens a connection, and signing sends through
-// the transport that it is given. The embedded root is of 2026-07-30 and knows
-// no log of version 2 and no key that was added since.
+// the transport that it is given. The embedded root is of 2026-11-05 and knows
+// no key that was added since.
 //
 // # Threat model
 //

@@ -22,8 +22,14 @@ func (r *TrustedRoot) or() *sigstorex.Root {
 }
 
 // PublicGood returns the root of the public-good instance, sigstore.dev, as of
-// 2026-07-30. It comes from sigstore-go and is under the Apache License 2.0.
+// 2026-11-05. It knows logs of version 1 and 2. It comes from Sigstore's Python
+// client and is under the Apache License 2.0.
 func PublicGood() *TrustedRoot { return &TrustedRoot{sigstorex.PublicGood()} }
+
+// Staging returns the root of the staging instance, sigstage.dev, of the same
+// date and origin. The instance is for tests of Sigstore itself, and its keys
+// change often.
+func Staging() *TrustedRoot { return &TrustedRoot{sigstorex.Staging()} }
 
 // ParseTrustedRoot reads the JSON of a trusted root (version 0.1), or of a
 // client trust configuration, which holds one. JSON is read strictly: unknown
@@ -62,8 +68,8 @@ type Services struct {
 	Timestamps []string // each timestamp authority is asked; needed with logs of version 2
 }
 
-// PublicGoodServices returns the services of the public-good instance that
-// [PublicGood] can verify.
+// PublicGoodServices returns the services that the public-good instance asks
+// signers to use; its log is of version 1.
 func PublicGoodServices() Services {
 	return Services{
 		Authority:  "https://fulcio.sigstore.dev",
@@ -72,8 +78,8 @@ func PublicGoodServices() Services {
 	}
 }
 
-// StagingServices returns the services of the staging instance. Its keys
-// change often, so its root is not embedded.
+// StagingServices returns services of the staging instance; its log is of
+// version 1.
 func StagingServices() Services {
 	return Services{
 		Authority:  "https://fulcio.sigstage.dev",

@@ -18,12 +18,16 @@ import (
 	"github.com/prerun/prerun/internal/strictjson"
 )
 
-// publicGoodJSON is the trusted root of the public-good instance: Copyright
-// The Sigstore Authors, Apache License 2.0, from the examples of sigstore-go
-// v1.3.0 of 2026-07-30.
-//
-//go:embed public_good.json
-var publicGoodJSON []byte
+// The trusted roots of sigstore.dev and of sigstage.dev: Copyright The Sigstore
+// Authors, Apache License 2.0, as the Python package sigstore 4.5.1 ships them.
+// The first is byte for byte what the npm package @sigstore/tuf 5.0.1 of
+// 2026-11-05 ships.
+var (
+	//go:embed public_good.json
+	publicGoodJSON []byte
+	//go:embed staging.json
+	stagingJSON []byte
+)
 
 // maxTrust bounds trust documents, which have some kilobytes.
 const maxTrust = 1 << 20
@@ -32,14 +36,20 @@ const maxTrust = 1 << 20
 // instance. It does not change and is safe for concurrent use.
 type Root struct{ material root.TrustedMaterial }
 
-// PublicGood returns the root of the public-good instance.
-var PublicGood = sync.OnceValue(func() *Root {
-	r, err := ParseRoot(publicGoodJSON)
+// PublicGood returns the root of the public-good instance, and Staging that of
+// its staging instance.
+var (
+	PublicGood = sync.OnceValue(func() *Root { return embedded(publicGoodJSON) })
+	Staging    = sync.OnceValue(func() *Root { return embedded(stagingJSON) })
+)
+
+func embedded(data []byte) *Root {
+	r, err := ParseRoot(data)
 	if err != nil {
 		panic("the embedded root: " + err.Error())
 	}
 	return r
-})
+}
 
 // ParseRoot reads a trusted root, or the one in a client trust configuration.
 func ParseRoot(data []byte) (*Root, error) {
