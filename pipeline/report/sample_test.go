@@ -151,7 +151,7 @@ var nasty = []string{
 	`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `</title></style><svg/onload=alert(1)>`,
 	`]]>`, `<!--`, "a|b`c`d``", "@everyone [a](javascript:alert(1)) ![x](http://127.0.0.1/i.png) http://127.0.0.1/ www.example.com",
 	"\x1b[31mred\x1b[0m\x07\x9b", "\u202eevil\u2066\u200b", "\ufffe\uffff", "\xff\xfe\x00", "line\nfeed\r\n# title\n- item\n::error::x", "javascript:alert(1)",
-	"a b?c#d%2e%zz", "../../etc/passwd", "see www", "http:", "#", "fixes ", "{{.}}${x}", "\u2028\u2029", strings.Repeat("W", 300), "", " ",
+	"a b?c#d%2e%zz", "../../etc/passwd", "see www", "http:", ":!//", "#", "fixes ", "{{.}}${x}", "\u2028\u2029", strings.Repeat("W", 300), "", " ",
 }
 
 // hostile puts s everywhere where a document holds text.
