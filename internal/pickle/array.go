@@ -15,7 +15,7 @@ const maxInner = 8
 // elements are objects. Loaders other than joblib's run those bytes as
 // opcodes, which is the reading Plain.
 func (m *machine) array(stateValue value) {
-	if m.reading == Plain {
+	if !m.reading.Skips() {
 		return
 	}
 	var shape, dtype, align value
@@ -131,8 +131,11 @@ func (m *machine) innerStream(start int64) {
 	m.heap.max = m.lim.Values - len(outer.heap.nodes)
 	i := m.read(start, outer.reading, outer.replay)
 	m.t.Streams[i].Inner = true
-	broken, end := m.broken, m.in.pos()
+	broken, end, straddle := m.broken, m.in.pos(), m.straddle
 	m.state = outer
+	if m.straddle < 0 {
+		m.straddle = straddle
+	}
 	m.segment = end
 	if broken {
 		m.fail("the pickle of an object array at offset %d is broken", start)

@@ -52,18 +52,15 @@ func SniffNested(text []byte) ([]string, bool) {
 	return unwrap(text[:min(len(text), sniffSize)], len(text) <= sniffSize, nil)
 }
 
-// torchHead is how the first pickle of torch's legacy format starts.
-var torchHead = []byte("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.")
-
 func unwrap(head []byte, whole bool, around []string) ([]string, bool) {
 	if len(head) < 6 {
 		return nil, false
 	}
-	if mayStart[head[0]] && names(head) {
-		if bytes.HasPrefix(head, torchHead) {
-			return around, true
-		}
-		if p := probe(head, whole); p.globals > 0 && p.likelihood() == Certain || p.proto && p.ranOut && p.ops >= 4 {
+	// Behind its marker a whole pickle counts that names nothing itself: another
+	// may follow it, or lie in its literals.
+	if marked := head[0] == byte(OpProto) && head[1] <= 5; marked || mayStart[head[0]] && names(head) {
+		p := probe(head, whole)
+		if p.globals > 0 && p.likelihood() == Certain || marked && (p.ranOut && p.ops >= 1 || p.stopped) {
 			return around, true
 		}
 	}
@@ -77,7 +74,7 @@ func unwrap(head []byte, whole bool, around []string) ([]string, bool) {
 		{"zlib", inflateHead}, {"gzip", gunzipHead}, {"hex", unhexHead}, {"base64", unbase64Head}, {"latin1", unlatinHead},
 	} {
 		if inner := step.decode(head); len(inner) >= 6 {
-			if all, ok := unwrap(inner, whole, append(around[:len(around):len(around)], step.name)); ok {
+			if all, ok := unwrap(inner, whole && len(inner) < sniffSize, append(around[:len(around):len(around)], step.name)); ok {
 				return all, true
 			}
 		}
@@ -94,7 +91,7 @@ func names(b []byte) bool {
 			return true
 		}
 	}
-	return bytes.HasPrefix(b, torchHead[:5]) || len(b) >= sniffSize/2
+	return len(b) >= sniffSize/2
 }
 
 func inflateHead(b []byte) []byte {

@@ -102,18 +102,39 @@ func (m *machine) play(start int64, recovered bool) int {
 	i := m.read(start, Linear, 0)
 	m.t.Streams[i].Recovered = recovered
 	linear := m.state
-	for _, again := range []struct {
-		reading Reading
-		from    int64
-	}{{CFile, linear.straddle}, {Plain, linear.skipped}} {
-		if again.from >= 0 && !m.halted {
-			m.read(start, again.reading, again.from)
+	if linear.straddle >= 0 && !m.halted {
+		m.read(start, CFile, linear.straddle)
+		if m.skipped >= 0 && !m.halted {
+			m.read(start, PlainCFile, max(m.skipped, linear.straddle))
 		}
+	}
+	if linear.skipped >= 0 && !m.halted {
+		m.plain(start, linear.skipped, m.t.Streams[i].End)
 	}
 	stack, marks, memo, heap := m.stack, m.marks, m.memo, m.heap // the larger memory
 	m.state = linear
 	m.stack, m.marks, m.memo, m.heap = stack, marks, memo, heap
 	return i
+}
+
+// plain executes the stream at start without skipping the array data behind
+// from, and what streams stand in that data behind its first STOP.
+func (m *machine) plain(start, from, end int64) {
+	for !m.halted && len(m.t.Streams) < m.lim.Streams {
+		i := m.read(start, Plain, from)
+		if m.straddle >= 0 && !m.halted {
+			m.read(start, PlainCFile, max(from, m.straddle))
+		}
+		s := &m.t.Streams[i]
+		if !s.Complete || s.End >= end || m.halted {
+			return
+		}
+		next, ok := m.next(s.End)
+		if !ok || next >= end {
+			return
+		}
+		start, from = next, next
+	}
 }
 
 // read executes one stream in one reading.
@@ -136,7 +157,7 @@ func (m *machine) begin(start int64, reading Reading, replay int64) {
 		stack: old.stack[:0], marks: old.marks[:0], memo: old.memo, heap: old.heap,
 	}
 	m.t.Streams = append(m.t.Streams, Stream{Start: start, Reading: reading})
-	m.in.exact = reading == CFile
+	m.in.exact = reading == CFile || reading == PlainCFile
 	m.in.frame = 0
 	m.in.seek(start)
 }

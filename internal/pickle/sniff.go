@@ -110,7 +110,7 @@ func probe(b []byte, whole bool) (p probed) {
 				}
 				i += k + 1
 			}
-			if !plausible(op, b[from:i-1]) {
+			if !plausible(op, b[from:i-1], p.proto) {
 				return p
 			}
 		default:
@@ -315,8 +315,8 @@ func argumentSize(op Op, b []byte) (uint64, bool) {
 }
 
 // plausible reports whether some loader takes the argument lines of op; names
-// must look like names.
-func plausible(op Op, arg []byte) bool {
+// must look like names, unless a protocol stated before leaves no doubt.
+func plausible(op Op, arg []byte, certain bool) bool {
 	switch op {
 	case OpInt, OpLong:
 		arg = bytes.TrimSuffix(arg, []byte("L"))
@@ -332,7 +332,7 @@ func plausible(op Op, arg []byte) bool {
 		return ascii(arg)
 	case OpGlobal, OpInst:
 		module, name, _ := bytes.Cut(arg, []byte("\n"))
-		return dotted(module) && dotted(name)
+		return dotted(module) && dotted(name) || certain && validName(module) && validName(name)
 	}
 	return true
 }

@@ -34,9 +34,14 @@ const (
 	// Plain reads the array data that joblib would skip as opcodes, as
 	// pickle.load does with such a file.
 	Plain
+	// PlainCFile is both at once.
+	PlainCFile
 )
 
-var readingNames = [...]string{"linear", "C file", "plain"}
+var readingNames = [...]string{"linear", "C file", "plain", "plain C file"}
+
+// Skips reports whether the reading skips array data, as joblib does.
+func (r Reading) Skips() bool { return r != Plain && r != PlainCFile }
 
 func (r Reading) String() string { return nameOf(readingNames[:], int(r)) }
 

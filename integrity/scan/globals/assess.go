@@ -130,8 +130,8 @@ func walk(v pickle.Value, f func(pickle.Value) bool) bool {
 }
 
 func (a *assessor) add(x Assessment) {
-	if x.Reading == pickle.Plain && x.Level == Suspicious {
-		x.Level = Low // array data of joblib makes odd opcodes when it is run as such
+	if !x.Reading.Skips() && x.Level == Suspicious && !(identifier(x.Module) && identifier(x.Name)) {
+		x.Level = Low // array data of joblib makes odd opcodes when it is run as such, but spells no names
 	}
 	if x.Dormant && x.Level > Low {
 		x.Level--
