@@ -13,7 +13,9 @@ here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+echo 'setuptools<81' >"$work.constraint" # old build descriptions import pkg_resources
+trap 'rm -rf "$work" "$work.constraint"' EXIT
+export PIP_CONSTRAINT=$work.constraint
 
 fetch() { # registry, name, version, folder: one archive
 	case $1 in

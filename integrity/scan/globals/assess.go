@@ -153,6 +153,12 @@ func (a *assessor) global(i int) {
 		x.Level, x.Cause = Malicious, DynamicImport
 		x.Detail = fmt.Sprintf("the name to import is computed while loading, from %s and %s", operand(g, 0), operand(g, 1))
 		a.withCalls(&x, i)
+		if g.Reading == pickle.Plain && (g.AfterFault || a.noText(g)) {
+			// The memo of an array's own pickle is numbered afresh, so that the
+			// loader that runs on into it takes other values for the names.
+			x.Level = Low
+			x.Detail += ", at which a loader stops that reads joblib's array data as opcodes"
+		}
 		a.add(x)
 		return
 	case g.How == pickle.Extension:
@@ -208,6 +214,22 @@ func (a *assessor) global(i int) {
 	a.add(x)
 }
 
+// noText reports whether an operand of a computed name is an instance of a
+// framework's class. Every loader wants a text there, and none of a subclass.
+func (a *assessor) noText(g *pickle.Global) bool {
+	return slices.ContainsFunc(g.Operands, func(v pickle.Value) bool {
+		if v.Type != pickle.Object {
+			return false
+		}
+		c := &a.t.Calls[v.Int]
+		if c.Op != pickle.OpNewobj || c.Global < 0 {
+			return false
+		}
+		grade := a.grades[c.Global]
+		return grade.Level == Allowed && grade.Profile != "builtins" && grade.Profile != "std"
+	})
+}
+
 // allowed checks the calls of an object that is harmless with some arguments.
 func (a *assessor) allowed(i int, x Assessment) {
 	g, grade := &a.t.Globals[i], a.grades[i]
@@ -233,7 +255,7 @@ func (a *assessor) allowed(i int, x Assessment) {
 	switch {
 	case g.Unseen > 0 && worst < Suspicious && grade.Need != NeedJudged:
 		worst, why = Suspicious, "some of its arguments were too many to keep"
-	case worst == Allowed && grade.Need == NeedAttr && g.Calls == 0:
+	case worst == Allowed && (grade.Need == NeedAttr || grade.Need == NeedPayload) && g.Calls == 0:
 		worst, why = Malicious, "named without a call whose arguments could be checked"
 	}
 	if worst == Allowed {
