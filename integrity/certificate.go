@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/prerun/prerun"
@@ -50,19 +51,24 @@ type CertificateSigner struct{ s *dsse.CertificateSigner }
 // signatures or code signing. It does not check the chain: only a verifier
 // knows what it trusts.
 func NewCertificateSigner(key crypto.Signer, leaf *x509.Certificate, chain ...*x509.Certificate) (*CertificateSigner, error) {
+	return KeyPolicy{}.CertificateSigner(key, leaf, chain...)
+}
+
+// CertificateSigner is [NewCertificateSigner] for the keys of the policy.
+func (p KeyPolicy) CertificateSigner(key crypto.Signer, leaf *x509.Certificate, chain ...*x509.Certificate) (*CertificateSigner, error) {
 	if leaf == nil {
 		return nil, newError(ErrUnsupported, "", "no certificate")
 	}
-	s, err := dsse.NewCertificateSigner(key, append([]*x509.Certificate{leaf}, chain...))
+	s, err := dsse.Kinds(p).NewCertificateSigner(key, append([]*x509.Certificate{leaf}, chain...))
 	if err != nil {
 		return nil, trustError(err)
 	}
 	return &CertificateSigner{s}, nil
 }
 
-// Sign implements [prerun.Signer].
+// Sign implements [prerun.Signer], as [KeySigner.Sign] does.
 func (s *CertificateSigner) Sign(ctx context.Context, payloadType string, payload []byte) ([]byte, error) {
-	return s.s.Sign(ctx, payloadType, payload)
+	return signed(s.s.Sign(ctx, payloadType, payload))
 }
 
 // A CertificateVerifier trusts bundles of method certificate whose certificate
@@ -76,6 +82,10 @@ func (s *CertificateSigner) Sign(ctx context.Context, payloadType string, payloa
 type CertificateVerifier struct {
 	Roots         []*x509.Certificate // trusted; none at all is an error
 	Intermediates []*x509.Certificate // help to find the way from leaf to root
+
+	// Keys are the keys that may sign. Those of authorities are not judged by
+	// their kind, only by their strength.
+	Keys KeyPolicy
 
 	// Accept is a further condition on the signer's certificate, such as its
 	// name; nil accepts every signer that the roots vouch for.
@@ -151,12 +161,28 @@ func (v *CertificateVerifier) verify(ctx context.Context, bundle []byte, verify 
 	}
 	var signed *prerun.Signed
 	for _, at := range at {
-		policy := &dsse.ChainPolicy{Roots: v.Roots, Intermediates: v.Intermediates, Leaf: v.Accept, At: at}
+		policy := &dsse.ChainPolicy{Kinds: dsse.Kinds(v.Keys), Roots: v.Roots, Intermediates: v.Intermediates, Leaf: v.Accept, At: at}
 		if signed, err = verify(policy, b); err != nil {
 			return nil, trustError(err)
 		}
 	}
-	return timed(signed, times, warnings), nil
+	leaf, err := x509.ParseCertificate(signed.Chain[0])
+	if err != nil {
+		return nil, newError(ErrBundle, "", "certificate: %v", err)
+	}
+	return timed(signed, times, warnings, beyond(leaf.PublicKey), otherUse(leaf)), nil
+}
+
+// otherUse says that a certificate names uses and signing code is none of them.
+// The specification lets it pass when it is for digital signatures, as a web
+// server's is.
+func otherUse(leaf *x509.Certificate) string {
+	known := leaf.ExtKeyUsage
+	if len(known) == 0 || len(leaf.UnknownExtKeyUsage) > 0 ||
+		slices.Contains(known, x509.ExtKeyUsageCodeSigning) || slices.Contains(known, x509.ExtKeyUsageAny) {
+		return ""
+	}
+	return "the certificate is for other uses than signing code or models"
 }
 
 func (v *CertificateVerifier) at(leaf *x509.Certificate) time.Time {

@@ -14,9 +14,11 @@
 //
 // [NewKeySigner], [NewKeyVerifier], [NewCertificateSigner] and
 // [CertificateVerifier] make signers and trust; anything with their one method
-// will do, such as a remote service. Package integrity/sigstore has those of
-// keyless signing, and a [TimeVerifier], by which a signature outlives its
-// certificate. [Verifier.VerifyFile] is for a model of one file,
+// will do. A key may be elsewhere: [NewRemoteSigner] takes one of a key
+// management service, package integrity/pkcs11 has those of tokens. Package
+// integrity/sigstore has signers and trust of keyless signing, and a
+// [TimeVerifier], by which a signature outlives its certificate. A [KeyPolicy]
+// opens the door to Ed25519 and RSA. [Verifier.VerifyFile] is for a model of one file,
 // [Verifier.VerifyPaths] for the files about to be used,
 // [Verifier.VerifyManifest] for digests known from elsewhere. A [Cache] makes
 // hashing a model again cost what changed.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 
@@ -39,31 +40,70 @@ type KeySigner struct{ s *dsse.KeySigner }
 
 // NewKeySigner takes an ECDSA key on P-256, P-384 or P-521, the only keys that
 // the format knows; any other is an [ErrUnsupported]. An *ecdsa.PrivateKey
-// signs the same statement the same way each time (RFC 6979).
-func NewKeySigner(key crypto.Signer) (*KeySigner, error) {
-	if key == nil {
-		return nil, newError(ErrUnsupported, "", "no key")
+// signs the same statement the same way each time (RFC 6979). For a key that is
+// elsewhere see [NewRemoteSigner].
+func NewKeySigner(key crypto.Signer) (*KeySigner, error) { return KeyPolicy{}.KeySigner(key) }
+
+// Sign implements [prerun.Signer]. The signature is verified before it is
+// returned; one that the key's public half does not verify is an
+// [ErrSignature].
+func (s *KeySigner) Sign(ctx context.Context, payloadType string, payload []byte) ([]byte, error) {
+	return signed(s.s.Sign(ctx, payloadType, payload))
+}
+
+func signed(bundle []byte, err error) ([]byte, error) {
+	for _, class := range []struct{ from, to error }{{dsse.ErrSignature, ErrSignature}, {dsse.ErrUnsupported, ErrUnsupported}} {
+		if errors.Is(err, class.from) {
+			return nil, &Error{Kind: class.to, Err: err}
+		}
 	}
-	if err := checkKey(key.Public()); err != nil {
-		return nil, err
-	}
-	s, err := dsse.NewKeySigner(key)
+	return bundle, err
+}
+
+// A KeyPolicy says which keys may sign. The zero value has those that the
+// specification knows: ECDSA on P-256, P-384 and P-521. The others are as
+// sound, but a verifier that follows the specification refuses them, and a
+// [Result] reports each as [LenientTrust].
+type KeyPolicy struct {
+	Ed25519 bool // signs the encoding itself, without a digest
+	RSA     bool // of 2048 to 16384 bits; signs by PKCS #1 v1.5 and SHA-256, and verifies PSS too
+}
+
+// KeySigner is [NewKeySigner] for the keys of the policy.
+func (p KeyPolicy) KeySigner(key crypto.Signer) (*KeySigner, error) {
+	s, err := dsse.Kinds(p).NewKeySigner(key)
 	if err != nil {
 		return nil, &Error{Kind: ErrUnsupported, Err: err}
 	}
 	return &KeySigner{s}, nil
 }
 
-func checkKey(pub crypto.PublicKey) error {
-	if _, ok := pub.(*ecdsa.PublicKey); !ok {
-		return newError(ErrUnsupported, "", "a key of type %T, want ECDSA", pub)
+// KeyVerifier is [NewKeyVerifier] for the keys of the policy.
+func (p KeyPolicy) KeyVerifier(pub crypto.PublicKey) (*KeyVerifier, error) {
+	v, err := dsse.Kinds(p).NewKeyVerifier(pub)
+	if err != nil {
+		return nil, &Error{Kind: ErrUnsupported, Err: err}
+	}
+	return &KeyVerifier{v: v, beyond: beyond(pub)}, nil
+}
+
+func (p KeyPolicy) check(pub crypto.PublicKey) error {
+	if err := dsse.Kinds(p).Check(pub); err != nil {
+		return &Error{Kind: ErrUnsupported, Err: err}
 	}
 	return nil
 }
 
-// Sign implements [prerun.Signer].
-func (s *KeySigner) Sign(ctx context.Context, payloadType string, payload []byte) ([]byte, error) {
-	return s.s.Sign(ctx, payloadType, payload)
+// beyond says what the specification does not know about a key, or "".
+func beyond(pub crypto.PublicKey) string {
+	name := "an Ed25519"
+	switch pub.(type) {
+	case *ecdsa.PublicKey:
+		return ""
+	case *rsa.PublicKey:
+		name = "an RSA"
+	}
+	return "it is signed with " + name + " key, and the specification knows ECDSA only"
 }
 
 // A KeyVerifier trusts one key, and bundles of method key signed with it. It is
@@ -76,21 +116,13 @@ type KeyVerifier struct {
 	// RequireTime refuses a bundle of which no time is proven.
 	RequireTime bool
 
-	v *dsse.KeyVerifier
+	v      *dsse.KeyVerifier
+	beyond string // see there
 }
 
 // NewKeyVerifier takes an ECDSA key on P-256, P-384 or P-521; any other is an
 // [ErrUnsupported].
-func NewKeyVerifier(pub crypto.PublicKey) (*KeyVerifier, error) {
-	if err := checkKey(pub); err != nil {
-		return nil, err
-	}
-	v, err := dsse.NewKeyVerifier(pub)
-	if err != nil {
-		return nil, &Error{Kind: ErrUnsupported, Err: err}
-	}
-	return &KeyVerifier{v: v}, nil
-}
+func NewKeyVerifier(pub crypto.PublicKey) (*KeyVerifier, error) { return KeyPolicy{}.KeyVerifier(pub) }
 
 // Verify implements [prerun.Verifier]. A bundle that names another key, or
 // another method, is an [ErrUntrusted].
@@ -110,7 +142,7 @@ func (v *KeyVerifier) Verify(ctx context.Context, bundle []byte) (*prerun.Signed
 	if err != nil {
 		return nil, err
 	}
-	return timed(signed, times, warnings), nil
+	return timed(signed, times, warnings, v.beyond), nil
 }
 
 func methodOf(b *dsse.Bundle) string {

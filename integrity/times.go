@@ -43,10 +43,15 @@ func proveTimes(ctx context.Context, v TimeVerifier, required bool, b *dsse.Bund
 	return times, warnings, nil
 }
 
-// timed adds what was proven to what was signed.
-func timed(signed *prerun.Signed, times map[string]time.Time, warnings []string) *prerun.Signed {
+// timed adds to what was signed what was proven and what was let pass.
+func timed(signed *prerun.Signed, times map[string]time.Time, warnings []string, lenient ...string) *prerun.Signed {
 	if len(times) > 0 {
 		signed.Times = times
+	}
+	for _, l := range lenient {
+		if l != "" {
+			signed.Warnings = append(signed.Warnings, l)
+		}
 	}
 	signed.Warnings = append(signed.Warnings, warnings...)
 	return signed

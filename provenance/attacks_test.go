@@ -27,7 +27,7 @@ func envelope(t testing.TB, payload []byte, labels ...string) *dsse.Envelope {
 	t.Helper()
 	e := &dsse.Envelope{PayloadType: provenance.PayloadType, Payload: payload}
 	for _, label := range labels {
-		sig, err := dsse.Sign(keys.Demo(label), provenance.PayloadType, payload)
+		sig, err := dsse.Sign(t.Context(), keys.Demo(label), provenance.PayloadType, payload)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,7 +91,7 @@ func TestAttacks(t *testing.T) {
 		}()}, want: []string{"provenance.signature.untrusted"}},
 		{name: "payload_type_swapped_under_signature", evidence: [][]byte{func() []byte {
 			e := envelope(t, good, "trainer")
-			sig, err := dsse.Sign(keys.Demo("trainer"), "text/plain", good)
+			sig, err := dsse.Sign(t.Context(), keys.Demo("trainer"), "text/plain", good)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -8,6 +8,7 @@ import (
 	"github.com/prerun/prerun/datasec"
 	"github.com/prerun/prerun/datasec/embedding"
 	"github.com/prerun/prerun/integrity"
+	"github.com/prerun/prerun/integrity/oci"
 	"github.com/prerun/prerun/integrity/scan"
 	"github.com/prerun/prerun/integrity/weights"
 	"github.com/prerun/prerun/pipeline"
@@ -20,7 +21,7 @@ import (
 func TestRules(t *testing.T) {
 	seen := make(map[string]bool)
 	for prefix, rules := range map[string][]prerun.Rule{
-		"integrity": integrity.Rules(), "scan": scan.Rules(), "weights": weights.Rules(),
+		"integrity": integrity.Rules(), "integrity.image": oci.Rules(), "scan": scan.Rules(), "weights": weights.Rules(),
 		"provenance": provenance.Rules(), "datasec": datasec.Rules(), "embedding": embedding.Rules(),
 		"validate": validate.Rules(), "pipeline": pipeline.Rules(),
 	} {

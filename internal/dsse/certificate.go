@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -40,17 +41,17 @@ type CertificateSigner struct {
 	chain [][]byte
 }
 
-// NewCertificateSigner takes an ECDSA key and its certificate, followed by
-// those that lead to the root, which need not be among them.
-func NewCertificateSigner(key crypto.Signer, chain []*x509.Certificate) (*CertificateSigner, error) {
+// NewCertificateSigner takes a key of these kinds and its certificate, followed
+// by those that lead to the root, which need not be among them.
+func (k Kinds) NewCertificateSigner(key crypto.Signer, chain []*x509.Certificate) (*CertificateSigner, error) {
 	if key == nil || len(chain) == 0 {
 		return nil, fmt.Errorf("%w: no key or no certificate", ErrUnsupported)
 	}
 	if len(chain) > MaxCertificates {
 		return nil, fmt.Errorf("%w: %d certificates, the limit is %d", ErrUnsupported, len(chain), MaxCertificates)
 	}
-	if _, err := leafKey(chain[0]); err != nil {
-		return nil, err
+	if err := k.Check(chain[0].PublicKey); err != nil {
+		return nil, fmt.Errorf("certificate: %w", err)
 	}
 	if !keys.Equal(key.Public(), chain[0].PublicKey) {
 		return nil, fmt.Errorf("%w: the first certificate is of another key", ErrKey)
@@ -65,23 +66,9 @@ func NewCertificateSigner(key crypto.Signer, chain []*x509.Certificate) (*Certif
 	return s, nil
 }
 
-func leafKey(leaf *x509.Certificate) (*ecdsa.PublicKey, error) {
-	pub, ok := leaf.PublicKey.(*ecdsa.PublicKey)
-	if !ok {
-		return nil, fmt.Errorf("%w: a certificate with a key of type %T", ErrUnsupported, leaf.PublicKey)
-	}
-	if err := keys.Check(pub); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnsupported, err)
-	}
-	return pub, nil
-}
-
 // Sign implements [prerun.Signer].
 func (s *CertificateSigner) Sign(ctx context.Context, payloadType string, payload []byte) ([]byte, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	sig, err := Sign(s.key, payloadType, payload)
+	sig, err := Sign(ctx, s.key, payloadType, payload)
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +82,7 @@ func (s *CertificateSigner) Sign(ctx context.Context, payloadType string, payloa
 
 // A ChainPolicy says which certificates are trusted, and when.
 type ChainPolicy struct {
+	Kinds         Kinds // of the leaf's key
 	Roots         []*x509.Certificate
 	Intermediates []*x509.Certificate                    // helpful, not trusted
 	Leaf          func(c *x509.Certificate) error        // a further condition; nil has none
@@ -103,7 +91,7 @@ type ChainPolicy struct {
 
 // verify asks first who signed, and then whether: a good signature by anybody
 // is no news.
-func (p *ChainPolicy) verify(b *Bundle, check func(pub *ecdsa.PublicKey, env *Envelope) error) (*prerun.Signed, error) {
+func (p *ChainPolicy) verify(b *Bundle, check func(pub crypto.PublicKey, env *Envelope) error) (*prerun.Signed, error) {
 	raw := b.Material.Chain
 	if b.Material.Certificate != nil {
 		raw = [][]byte{b.Material.Certificate}
@@ -125,15 +113,14 @@ func (p *ChainPolicy) verify(b *Bundle, check func(pub *ecdsa.PublicKey, env *En
 		certs = append(certs, c)
 	}
 	leaf := certs[0]
-	pub, err := leafKey(leaf)
-	if err != nil {
-		return nil, err
+	if err := p.Kinds.Check(leaf.PublicKey); err != nil {
+		return nil, fmt.Errorf("certificate: %w", err)
 	}
 	chain, err := p.chain(leaf, certs[1:])
 	if err != nil {
 		return nil, err
 	}
-	if err := check(pub, &b.Envelope); err != nil {
+	if err := check(leaf.PublicKey, &b.Envelope); err != nil {
 		return nil, err
 	}
 	signed := &prerun.Signed{
@@ -166,16 +153,26 @@ func (p *ChainPolicy) chain(leaf *x509.Certificate, others []*x509.Certificate) 
 	for _, c := range p.Roots {
 		roots.AddCert(c)
 	}
-	for _, c := range append(others[:len(others):len(others)], p.Intermediates...) {
+	for _, c := range others {
+		if k, ok := c.PublicKey.(*rsa.PublicKey); ok && k.N.BitLen() > keys.MaxRSA {
+			continue // costs time and leads nowhere
+		}
 		pool.AddCert(c)
+	}
+	for _, c := range p.Intermediates {
+		pool.AddCert(c)
+	}
+	// The default asks for a web server's certificate; CheckLeaf asks for what a
+	// signer needs. What is certified for code signing must be so all the way.
+	usage := x509.ExtKeyUsageAny
+	if slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageCodeSigning) {
+		usage = x509.ExtKeyUsageCodeSigning
 	}
 	chains, err := leaf.Verify(x509.VerifyOptions{
 		Roots:         roots,
 		Intermediates: pool,
 		CurrentTime:   p.At(leaf),
-		// The default asks for a web server's certificate; CheckLeaf asks for
-		// what a signer needs.
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+		KeyUsages:     []x509.ExtKeyUsage{usage},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrChain, err)
@@ -183,18 +180,42 @@ func (p *ChainPolicy) chain(leaf *x509.Certificate, others []*x509.Certificate) 
 	if err := CheckLeaf(leaf); err != nil {
 		return nil, err
 	}
+	chain, err := strongest(chains)
+	if err != nil {
+		return nil, err
+	}
 	if p.Leaf != nil {
 		if err := p.Leaf(leaf); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrChain, err)
 		}
 	}
-	return chains[0], nil
+	return chain, nil
+}
+
+// strongest is the first chain without a key that can be broken. The standard
+// library refuses SHA-1 and MD5, but no short RSA key of an authority.
+func strongest(chains [][]*x509.Certificate) ([]*x509.Certificate, error) {
+	var err error
+	for _, chain := range chains {
+		weak := slices.IndexFunc(chain, func(c *x509.Certificate) bool {
+			k, ok := c.PublicKey.(*rsa.PublicKey)
+			return ok && k.N.BitLen() < keys.MinRSA
+		})
+		if weak < 0 {
+			return chain, nil
+		}
+		if err == nil {
+			bits := chain[weak].PublicKey.(*rsa.PublicKey).N.BitLen()
+			err = fmt.Errorf("%w: certificate %q has an RSA key of %d bits", ErrChain, nameOf(chain[weak]), bits)
+		}
+	}
+	return nil, err
 }
 
 // Verify checks a parsed bundle of method certificate. Errors wrap
 // [ErrMalformed], [ErrChain], [ErrSignature] or [ErrUnsupported].
 func (p *ChainPolicy) Verify(b *Bundle) (*prerun.Signed, error) {
-	return p.verify(b, func(pub *ecdsa.PublicKey, env *Envelope) error {
+	return p.verify(b, func(pub crypto.PublicKey, env *Envelope) error {
 		return VerifySignature(pub, env.PayloadType, env.Payload, env.Signatures[0].Sig)
 	})
 }
@@ -203,9 +224,9 @@ func (p *ChainPolicy) Verify(b *Bundle) (*prerun.Signed, error) {
 // wrote: it signed, by SHA-256 whatever the key, an encoding that was meant to
 // be [PAE] and has the Python notation of the payload in place of the payload.
 func (p *ChainPolicy) VerifyV02(b *Bundle) (*prerun.Signed, error) {
-	return p.verify(b, func(pub *ecdsa.PublicKey, env *Envelope) error {
+	return p.verify(b, func(pub crypto.PublicKey, env *Envelope) error {
 		sum := sha256.Sum256(encodeV02(env.PayloadType, env.Payload))
-		if !ecdsa.VerifyASN1(pub, sum[:], env.Signatures[0].Sig) {
+		if pub, ok := pub.(*ecdsa.PublicKey); !ok || !ecdsa.VerifyASN1(pub, sum[:], env.Signatures[0].Sig) {
 			return ErrSignature
 		}
 		return nil

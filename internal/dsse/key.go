@@ -6,9 +6,12 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/sha512"
+	"encoding/asn1"
 	"fmt"
+	"math/big"
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/internal/keys"
@@ -30,28 +33,110 @@ func Digest(pub *ecdsa.PublicKey, signed []byte) (crypto.Hash, []byte) {
 	return crypto.SHA256, sum[:]
 }
 
-// Sign signs the encoding of a payload with an ECDSA or Ed25519 key. A key in
-// memory signs the same bytes the same way each time (RFC 6979); another
-// crypto.Signer is given a random source.
-func Sign(key crypto.Signer, payloadType string, payload []byte) ([]byte, error) {
-	signed := PAE(payloadType, payload)
-	switch pub := key.Public().(type) {
+// Kinds are the kinds of keys that count besides ECDSA on P-256, P-384 and
+// P-521, which always do.
+type Kinds struct{ Ed25519, RSA bool }
+
+// Check refuses keys of other kinds, and weak ones.
+func (k Kinds) Check(pub crypto.PublicKey) error {
+	ok := false
+	switch pub.(type) {
 	case *ecdsa.PublicKey:
-		hash, sum := Digest(pub, signed)
-		if local, ok := key.(*ecdsa.PrivateKey); ok {
-			return local.Sign(nil, sum, hash)
-		}
-		return key.Sign(rand.Reader, sum, hash)
+		ok = true
 	case ed25519.PublicKey:
-		return key.Sign(rand.Reader, signed, crypto.Hash(0))
-	default:
-		return nil, fmt.Errorf("%w: %T", ErrUnsupported, pub)
+		ok = k.Ed25519
+	case *rsa.PublicKey:
+		ok = k.RSA
 	}
+	if !ok {
+		return fmt.Errorf("%w: a key of type %T", ErrUnsupported, pub)
+	}
+	if err := keys.Check(pub); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnsupported, err)
+	}
+	return nil
 }
 
-// VerifySignature checks one signature over the encoding of a payload.
-func VerifySignature(pub crypto.PublicKey, payloadType string, payload, sig []byte) error {
+// A contextSigner is a crypto.Signer whose signing can be cancelled.
+type contextSigner interface {
+	SignContext(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error)
+}
+
+// Sign signs the encoding of a payload: ECDSA by the hash of its curve, Ed25519
+// over the bytes themselves, RSA by PKCS #1 v1.5 and SHA-256. A key in memory
+// signs the same bytes the same way each time (ECDSA by RFC 6979); another
+// crypto.Signer is given a random source, or, if it has SignContext, the
+// context.
+//
+// A signature that the key's own public half does not verify is an
+// [ErrSignature]: a token or service may be broken, or hold another key. An
+// ECDSA signature may come as r and s side by side, as tokens and some services
+// have it; what is returned is ASN.1.
+func Sign(ctx context.Context, key crypto.Signer, payloadType string, payload []byte) ([]byte, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	signed := PAE(payloadType, payload)
+	pub := key.Public()
+	hash, digest := crypto.SHA256, []byte(nil)
+	switch pub := pub.(type) {
+	case *ecdsa.PublicKey:
+		hash, digest = Digest(pub, signed)
+	case ed25519.PublicKey:
+		hash, digest = 0, signed
+	case *rsa.PublicKey:
+		sum := sha256.Sum256(signed)
+		digest = sum[:]
+	default:
+		return nil, fmt.Errorf("%w: a key of type %T", ErrUnsupported, pub)
+	}
+	sig, err := signDigest(ctx, key, digest, hash)
+	switch {
+	case ctx.Err() != nil: // whatever a signer made of it
+		return nil, context.Cause(ctx)
+	case err != nil:
+		return nil, err
+	}
+	if pub, ok := pub.(*ecdsa.PublicKey); ok && !ecdsa.VerifyASN1(pub, digest, sig) {
+		sig = joinedToASN1(pub, sig)
+	}
+	if err := verifySignature(pub, signed, sig); err != nil {
+		return nil, fmt.Errorf("%w: what the signer returned is not by its key", err)
+	}
+	return sig, nil
+}
+
+func signDigest(ctx context.Context, key crypto.Signer, digest []byte, hash crypto.Hash) ([]byte, error) {
+	switch key := key.(type) {
+	case contextSigner:
+		return key.SignContext(ctx, digest, hash)
+	case *ecdsa.PrivateKey:
+		return key.Sign(nil, digest, hash)
+	}
+	return key.Sign(rand.Reader, digest, hash)
+}
+
+// joinedToASN1 encodes r and s, each as long as the curve's order, as a
+// SEQUENCE. Anything else comes back as it is.
+func joinedToASN1(pub *ecdsa.PublicKey, sig []byte) []byte {
+	n := (pub.Curve.Params().N.BitLen() + 7) / 8
+	if len(sig) != 2*n {
+		return sig
+	}
+	der, err := asn1.Marshal(struct{ R, S *big.Int }{new(big.Int).SetBytes(sig[:n]), new(big.Int).SetBytes(sig[n:])})
+	if err != nil {
+		panic("two integers always marshal: " + err.Error())
+	}
+	return der
+}
+
+// VerifySignature checks one signature over the encoding of a payload: by
+// ECDSA, Ed25519, or RSA with SHA-256 and either padding (PKCS #1 v1.5, PSS).
+func VerifySignature(pub crypto.PublicKey, payloadType string, payload, sig []byte) error {
+	return verifySignature(pub, PAE(payloadType, payload), sig)
+}
+
+func verifySignature(pub crypto.PublicKey, signed, sig []byte) error {
 	var ok bool
 	switch pub := pub.(type) {
 	case *ecdsa.PublicKey:
@@ -59,8 +144,12 @@ func VerifySignature(pub crypto.PublicKey, payloadType string, payload, sig []by
 		ok = ecdsa.VerifyASN1(pub, sum, sig)
 	case ed25519.PublicKey:
 		ok = ed25519.Verify(pub, signed, sig)
+	case *rsa.PublicKey:
+		sum := sha256.Sum256(signed)
+		ok = rsa.VerifyPKCS1v15(pub, crypto.SHA256, sum[:], sig) == nil ||
+			rsa.VerifyPSS(pub, crypto.SHA256, sum[:], sig, nil) == nil
 	default:
-		return fmt.Errorf("%w: %T", ErrUnsupported, pub)
+		return fmt.Errorf("%w: a key of type %T", ErrUnsupported, pub)
 	}
 	if !ok {
 		return ErrSignature
@@ -78,34 +167,27 @@ type KeySigner struct {
 // NewKeySigner checks that the key can sign here: ECDSA on P-256, P-384 or
 // P-521, or Ed25519.
 func NewKeySigner(key crypto.Signer) (*KeySigner, error) {
+	return Kinds{Ed25519: true}.NewKeySigner(key)
+}
+
+// NewKeySigner takes a key of these kinds.
+func (k Kinds) NewKeySigner(key crypto.Signer) (*KeySigner, error) {
 	if key == nil {
 		return nil, fmt.Errorf("%w: no key", ErrUnsupported)
 	}
-	hint, err := usable(key.Public())
+	if err := k.Check(key.Public()); err != nil {
+		return nil, err
+	}
+	hint, err := keys.Hint(key.Public())
 	if err != nil {
 		return nil, err
 	}
 	return &KeySigner{key, hint}, nil
 }
 
-func usable(pub crypto.PublicKey) (hint string, err error) {
-	switch pub.(type) {
-	case *ecdsa.PublicKey, ed25519.PublicKey:
-	default:
-		return "", fmt.Errorf("%w: %T", ErrUnsupported, pub)
-	}
-	if err := keys.Check(pub); err != nil {
-		return "", fmt.Errorf("%w: %w", ErrUnsupported, err)
-	}
-	return keys.Hint(pub)
-}
-
 // Sign implements [prerun.Signer].
 func (s *KeySigner) Sign(ctx context.Context, payloadType string, payload []byte) ([]byte, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	sig, err := Sign(s.key, payloadType, payload)
+	sig, err := Sign(ctx, s.key, payloadType, payload)
 	if err != nil {
 		return nil, err
 	}
@@ -124,9 +206,18 @@ type KeyVerifier struct {
 	id   string
 }
 
-// NewKeyVerifier checks that the key can be verified with here.
+// NewKeyVerifier checks that the key can be verified with here: ECDSA or
+// Ed25519.
 func NewKeyVerifier(pub crypto.PublicKey) (*KeyVerifier, error) {
-	hint, err := usable(pub)
+	return Kinds{Ed25519: true}.NewKeyVerifier(pub)
+}
+
+// NewKeyVerifier takes a key of these kinds.
+func (k Kinds) NewKeyVerifier(pub crypto.PublicKey) (*KeyVerifier, error) {
+	if err := k.Check(pub); err != nil {
+		return nil, err
+	}
+	hint, err := keys.Hint(pub)
 	if err != nil {
 		return nil, err
 	}

@@ -99,8 +99,15 @@ func findBlock(file []byte, types ...string) (*pem.Block, error) {
 	}
 }
 
-// Check refuses keys that this module does not use: other curves, short RSA
-// keys, other algorithms.
+// Bounds of RSA keys in bits: shorter ones can be broken, and longer ones only
+// cost time.
+const (
+	MinRSA = 2048
+	MaxRSA = 16384
+)
+
+// Check refuses keys that this module does not use: other curves, RSA keys out
+// of bounds, other algorithms.
 func Check(pub crypto.PublicKey) error {
 	switch k := pub.(type) {
 	case *ecdsa.PublicKey:
@@ -112,7 +119,7 @@ func Check(pub crypto.PublicKey) error {
 	case ed25519.PublicKey:
 		return nil
 	case *rsa.PublicKey:
-		if k.N.BitLen() < 2048 {
+		if n := k.N.BitLen(); n < MinRSA || n > MaxRSA {
 			return fmt.Errorf("%w: RSA of %d bits", ErrUnsupported, k.N.BitLen())
 		}
 		return nil

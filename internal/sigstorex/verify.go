@@ -94,6 +94,9 @@ func (p *Policy) Verify(ctx context.Context, data []byte) (*Verified, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := (dsse.Kinds{Ed25519: true}).Check(leaf.PublicKey); err != nil {
+		return nil, err
+	}
 	// First by our own hand: whatever else is wrong, a signature that does not
 	// verify is what to say.
 	if err := dsse.VerifySignature(leaf.PublicKey, env.PayloadType, env.Payload, env.Signatures[0].Sig); err != nil {
