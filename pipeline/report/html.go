@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/prerun/prerun"
 )
@@ -22,9 +23,12 @@ var pageSource string
 var pageStyle string
 
 // The style stands in the page and the policy names its hash, so it goes in
-// before parsing: the template engine must not see it as a value.
+// before parsing: the template engine must not see it as a value. Programs that
+// write no page do not pay for parsing it.
 var (
-	pageTemplate = template.Must(template.New("page").Parse(strings.Replace(pageSource, "@@style@@", pageStyle, 1)))
+	pageTemplate = sync.OnceValue(func() *template.Template {
+		return template.Must(template.New("page").Parse(strings.Replace(pageSource, "@@style@@", pageStyle, 1)))
+	})
 	pagePolicy   = func() string {
 		sum := sha256.Sum256([]byte(pageStyle))
 		return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
@@ -47,7 +51,7 @@ func HTML(w io.Writer, doc Document) error {
 		return err
 	}
 	var b bytes.Buffer // nothing half-written when a fact does not marshal
-	if err := pageTemplate.Execute(&b, p); err != nil {
+	if err := pageTemplate().Execute(&b, p); err != nil {
 		return err
 	}
 	_, err = w.Write(b.Bytes())
