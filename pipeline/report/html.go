@@ -29,7 +29,7 @@ var (
 	pageTemplate = sync.OnceValue(func() *template.Template {
 		return template.Must(template.New("page").Parse(strings.Replace(pageSource, "@@style@@", pageStyle, 1)))
 	})
-	pagePolicy   = func() string {
+	pagePolicy = func() string {
 		sum := sha256.Sum256([]byte(pageStyle))
 		return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
 			"'; img-src data:; base-uri 'none'; form-action 'none'"
