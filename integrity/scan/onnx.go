@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math/bits"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -564,22 +563,16 @@ func (s *onnxScan) externalEntry(f wire.Field, t *tensorClaim) error {
 // looked at; the file itself is scanned as any other.
 func (s *onnxScan) externalData(f wire.Field, t tensorClaim, tensor string, want int64) {
 	location := t.external["location"]
-	slashed := strings.ReplaceAll(location, `\`, "/")
 	shown := excerpt(location, 120)
-	clean := path.Clean(slashed)
-	if location == "" || strings.ContainsRune(location, 0) || absolute(slashed) || strings.Contains(slashed, "://") ||
-		clean == ".." || strings.HasPrefix(clean, "../") {
+	if outside(location) {
 		s.finding(ruleOnnxPath, f, shown, "tensor %q: its data is said to be in %q", tensor, shown)
 		return
 	}
-	full := path.Join(path.Dir(s.a.Name), clean)
-	for dir := full; dir != "." && dir != "/"; dir = path.Dir(dir) {
-		if e, ok := s.a.Tree.Lookup(dir); ok && e.Mode&fs.ModeSymlink != 0 {
-			s.finding(ruleOnnxLink, f, shown, "tensor %q: %q is reached through a link", tensor, shown)
-			return
-		}
+	e, linked, ok := s.a.sibling(location)
+	if linked {
+		s.finding(ruleOnnxLink, f, shown, "tensor %q: %q is reached through a link", tensor, shown)
+		return
 	}
-	e, ok := s.a.Tree.Lookup(full)
 	if !ok {
 		s.out.Gap(fmt.Sprintf("external data %q of tensor %q is not here", shown, tensor), f.At, f.Off-f.At+f.Len)
 		return

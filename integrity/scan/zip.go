@@ -118,6 +118,9 @@ func (zipFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
 	}
 	z := zipScan{a: a, out: out, names: names{out: out}}
 	for _, p := range dir.Problems {
+		if p.Kind == zipdir.Prefix && tfliteHead(a.Probe) {
+			continue // associated files of the model, behind it
+		}
 		z.problem(p)
 	}
 	for _, s := range dir.Spans {

@@ -1,0 +1,155 @@
+package build
+
+import (
+	"maps"
+	"slices"
+)
+
+// Flat is a table of a flat buffer by slot. Values are uint8, uint32, int32,
+// uint64, string, []byte, []int32, []uint64, Flat or []Flat.
+type Flat map[int]any
+
+// FlatBuffer is a flat buffer with that root table. Extra bytes, such as an
+// extended header, stand between the identifier and the first table.
+func FlatBuffer(identifier string, extra []byte, root Flat) []byte {
+	out := append(append(make([]byte, 4), identifier...), extra...)
+	pad := func() {
+		for len(out)%4 != 0 {
+			out = append(out, 0)
+		}
+	}
+	var write func(v any) int // returns where v starts
+	patch := func(at int, v any) {
+		to := write(v)
+		le.PutUint32(out[at:], uint32(to-at))
+	}
+	write = func(v any) int {
+		pad()
+		start := len(out)
+		switch v := v.(type) {
+		case string:
+			out = append(append(le.AppendUint32(out, uint32(len(v))), v...), 0)
+		case []byte:
+			out = append(le.AppendUint32(out, uint32(len(v))), v...)
+		case []int32:
+			out = le.AppendUint32(out, uint32(len(v)))
+			for _, x := range v {
+				out = le.AppendUint32(out, uint32(x))
+			}
+		case []uint64:
+			out = le.AppendUint32(out, uint32(len(v)))
+			for _, x := range v {
+				out = le.AppendUint64(out, x)
+			}
+		case []Flat:
+			out = append(le.AppendUint32(out, uint32(len(v))), make([]byte, 4*len(v))...)
+			for i, t := range v {
+				patch(start+4+4*i, t)
+			}
+		case Flat:
+			return flatTable(&out, v, patch)
+		}
+		return start
+	}
+	patch(0, root)
+	return out
+}
+
+// flatTable writes a vtable and its table, then what the table refers to.
+func flatTable(out *[]byte, t Flat, patch func(at int, v any)) int {
+	slots := slices.Sorted(maps.Keys(t))
+	n := 0
+	if len(slots) > 0 {
+		n = slots[len(slots)-1] + 1
+	}
+	vtable := make([]byte, 4+2*n)
+	inline := make([]byte, 4)
+	refs := make(map[int]any)
+	var order []int
+	for _, slot := range slots {
+		le.PutUint16(vtable[4+2*slot:], uint16(len(inline)))
+		switch v := t[slot].(type) {
+		case uint8:
+			inline = append(inline, v, 0, 0, 0)
+		case uint32:
+			inline = le.AppendUint32(inline, v)
+		case int32:
+			inline = le.AppendUint32(inline, uint32(v))
+		case uint64:
+			inline = le.AppendUint64(inline, v)
+		default:
+			order = append(order, len(inline))
+			refs[len(inline)] = v
+			inline = append(inline, 0, 0, 0, 0)
+		}
+	}
+	le.PutUint16(vtable, uint16(len(vtable)))
+	le.PutUint16(vtable[2:], uint16(len(inline)))
+	at := len(*out)
+	*out = append(*out, vtable...)
+	for len(*out)%4 != 0 {
+		*out = append(*out, 0)
+	}
+	start := len(*out)
+	le.PutUint32(inline, uint32(start-at))
+	*out = append(*out, inline...)
+	for _, off := range order {
+		patch(start+off, refs[off])
+	}
+	return start
+}
+
+// TFLite is a model with one subgraph that runs these custom operators once
+// each, with a tensor in the buffer. Change edits the root before it is
+// written.
+func TFLite(buffer []byte, change func(model Flat), custom ...string) []byte {
+	codes := []Flat{{0: uint8(0), 3: int32(0)}}
+	ops := []Flat{{0: uint32(0), 1: []int32{0, -1}, 2: []int32{0}}}
+	for i, name := range custom {
+		codes = append(codes, Flat{0: uint8(32), 1: name, 3: int32(32)})
+		ops = append(ops, Flat{0: uint32(i + 1), 1: []int32{0}, 2: []int32{0}})
+	}
+	model := Flat{
+		0: uint32(3),
+		1: codes,
+		2: []Flat{{0: []Flat{{0: []int32{1, 4}, 2: uint32(1), 3: "weight"}}, 1: []int32{0}, 2: []int32{0}, 3: ops, 4: "main"}},
+		3: "made by a test",
+		4: []Flat{{}, {0: buffer}, {0: []byte("1.5.0")}},
+		6: []Flat{{0: "min_runtime_version", 1: uint32(2)}},
+	}
+	if change != nil {
+		change(model)
+	}
+	return FlatBuffer("TFL3", nil, model)
+}
+
+// ExecuTorch is a program with one method. The data becomes its only segment.
+func ExecuTorch(operators, delegates []string, data []byte, change func(program Flat)) []byte {
+	var ops, dels, calls []Flat
+	for i, name := range operators {
+		ops = append(ops, Flat{0: name, 1: "out"})
+		calls = append(calls, Flat{0: uint8(1), 1: Flat{0: int32(i)}})
+	}
+	for i, id := range delegates {
+		dels = append(dels, Flat{0: id, 1: Flat{0: uint8(1), 1: uint32(0)}})
+		calls = append(calls, Flat{0: uint8(2), 1: Flat{0: int32(i)}})
+	}
+	program := Flat{
+		0: uint32(0),
+		1: []Flat{{0: "forward", 5: []Flat{{2: calls}}, 6: ops, 7: dels}},
+		4: []Flat{{0: uint64(0), 1: uint64(len(data))}},
+		5: Flat{0: uint32(0), 1: []uint64{0, 0}},
+	}
+	if change != nil {
+		change(program)
+	}
+	header := append(append([]byte("eh00"), 32, 0, 0, 0), make([]byte, 24)...)
+	out := FlatBuffer("ET12", header, program)
+	for len(out)%16 != 0 {
+		out = append(out, 0)
+	}
+	le.PutUint64(out[16:], uint64(len(out)))
+	le.PutUint64(out[24:], uint64(len(out)))
+	le.PutUint64(out[32:], uint64(len(data)))
+	return append(out, data...)
+}
