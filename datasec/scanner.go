@@ -17,7 +17,7 @@ import (
 // A Scanner looks for signals of poisoning in the rows of a data set. The zero
 // value runs every built-in detector. It is safe for concurrent use.
 type Scanner struct {
-	Detectors []Detector // nil means Builtin()
+	Detectors []Detector // nil means Builtin(); an empty list reads for the manifest alone, which is a gap
 	Against   *Manifest  // of the trusted data set; nil compares with nothing
 	Workers   int        // 0 means GOMAXPROCS; results do not depend on it
 	Seed      uint64     // of hashed tables; 0 is a seed like any other
@@ -67,6 +67,9 @@ func (s Scanner) Scan(ctx context.Context, shards ...Shard) (*Result, error) {
 			return nil, err
 		}
 		res.add(rep)
+	}
+	if len(detectors) == 0 && s.Against == nil {
+		res.gaps = append(res.gaps, prerun.Gap{Reason: "no detector looked at the rows"})
 	}
 	if s.Against != nil {
 		res.findings = append(res.findings, res.against(s.Against)...)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -197,6 +198,28 @@ func TestScanOfNothing(t *testing.T) {
 		if got := prerun.Decide(src, prerun.Medium); got != prerun.Incomplete {
 			t.Errorf("verdict %v", got)
 		}
+	}
+}
+
+// Rows that were read for their manifest alone were not checked.
+func TestScanWithoutDetectors(t *testing.T) {
+	shards := datasec.Files(tree("d.jsonl", threeRows), schema, "d.jsonl")
+	none := datasec.Scanner{Detectors: []datasec.Detector{}}
+	res, err := none.Scan(t.Context(), shards...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := len(slices.Collect(res.Gaps())); got != 1 {
+		t.Errorf("%d gaps", got)
+	}
+	if none.Against, err = res.Manifest(); err != nil {
+		t.Fatal(err)
+	}
+	if res, err = none.Scan(t.Context(), shards...); err != nil {
+		t.Fatal(err)
+	}
+	for g := range res.Gaps() {
+		t.Errorf("compared with a manifest: %v", g)
 	}
 }
 
