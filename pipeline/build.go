@@ -252,6 +252,17 @@ func selected[T any](c *CheckConfig, byName map[string]T) ([]T, error) {
 
 func (b *builder) scan(c *CheckConfig) (Check, error) {
 	check := ScanModel{ID: c.ID, FS: b.fsys, Path: c.Path}
+	for _, name := range c.Rules {
+		data, err := b.file(name)
+		if err != nil {
+			return nil, c.wrap(err)
+		}
+		set, err := scan.ParseRuleSet(data)
+		if err != nil {
+			return nil, c.wrap(fmt.Errorf("%q: %w", name, err))
+		}
+		check.Scanner.RuleSets = append(check.Scanner.RuleSets, set)
+	}
 	if c.Detectors == nil {
 		return check, nil
 	}

@@ -203,6 +203,10 @@ func TestBrokenCache(t *testing.T) {
 // The checks of this package name all that they read and every option.
 func TestCacheKeysOfTheChecks(t *testing.T) {
 	w := newWorld(t)
+	rules, err := scan.ParseRuleSet([]byte(rulesYAML))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name    string
 		first   pipeline.Digester
@@ -213,6 +217,7 @@ func TestCacheKeysOfTheChecks(t *testing.T) {
 			pipeline.ScanModel{FS: w.fs, Path: "model", Scanner: scan.Scanner{NoDigests: true}},
 			pipeline.ScanModel{FS: w.fs, Path: "model", Scanner: scan.Scanner{Limits: scan.Limits{Depth: 1}}},
 			pipeline.ScanModel{FS: w.fs, Path: "model", Scanner: scan.Scanner{Formats: scan.Builtin()[:1]}},
+			pipeline.ScanModel{FS: w.fs, Path: "model", Scanner: scan.Scanner{RuleSets: []*scan.RuleSet{rules}}},
 		}},
 		{"weights", pipeline.ScanWeights{FS: w.fs, Path: "model"}, func(w *world) { w.flip("model/model.safetensors") }, []pipeline.Digester{
 			pipeline.ScanWeights{FS: w.fs, Path: "model", Scanner: weights.Scanner{OutlierZ: 9}},

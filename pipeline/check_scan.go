@@ -13,7 +13,7 @@ import (
 
 // ScanModel scans every file of a folder for what loading it would run and for
 // structure that is not what it claims. Its facts are those of the scan
-// command: files[]{path, verdict, completeness, formats, weights_only}, globals.
+// command: files[]{path, verdict, completeness, formats, weights_only}, globals, rule_sets.
 type ScanModel struct {
 	ID      string // "" means "scan.model"
 	FS      fs.FS
@@ -44,6 +44,11 @@ func (c ScanModel) CacheKey(ctx context.Context) ([]string, error) {
 		}
 		content = append(content, "format "+f.Info().ID+" "+options, rulesKey(f.Info().Rules))
 	}
+	for i, s := range c.Scanner.RuleSets {
+		if s != nil {
+			content = append(content, fmt.Sprintf("rule set %d %s %s", i, s.Name(), s.Digest()))
+		}
+	}
 	return append(content, fmt.Sprintf("limits %#v %t", c.Scanner.Limits, c.Scanner.NoDigests), rulesKey(scan.Rules())), nil
 }
 
@@ -72,7 +77,8 @@ func (c ScanModel) Run(ctx context.Context, in *Input) (*Result, error) {
 // ScanFacts are the facts of a scan as reports show them: files[]{path, verdict,
 // completeness, formats[]} with nested files after the file that holds them, and
 // what a format adds, such as weights_only; globals[]{module, name, grade,
-// called}, what pickles import.
+// called}, what pickles import; rule_sets[]{name, digest}, what was applied
+// besides the built-in rules.
 func ScanFacts(res *scan.Result) map[string]any {
 	files := []map[string]any{}
 	for i := range res.Files {
@@ -90,7 +96,11 @@ func ScanFacts(res *scan.Result) map[string]any {
 	for _, g := range res.Globals {
 		globals = append(globals, map[string]any{"module": g.Module, "name": g.Name, "grade": g.Grade, "called": g.Called})
 	}
-	return map[string]any{"files": files, "globals": globals}
+	sets := []map[string]any{}
+	for _, s := range res.RuleSets {
+		sets = append(sets, map[string]any{"name": s.Name, "digest": s.Digest})
+	}
+	return map[string]any{"files": files, "globals": globals, "rule_sets": sets}
 }
 
 // ScanWeights looks at the numbers in a model's safetensors files. Its fact

@@ -39,7 +39,7 @@ var ErrConfig = errors.New("gate configuration")
 //	skip: []                          # ids of checks not to run
 //	checks:
 //	  - {kind: integrity, path: model, signature: model.sig}
-//	  - {kind: scan, path: model}
+//	  - {kind: scan, path: model, rules: [rules.yaml]}
 //	  - {kind: weights, path: model}
 //	  - {kind: provenance, path: provenance, policy: policy.yaml,
 //	     inputs: {train.jsonl: data/train.jsonl}, require: [train.jsonl]}
@@ -87,6 +87,8 @@ type CheckConfig struct {
 	Label     string    `json:"label"`     // dataset
 	RowID     string    `json:"row_id"`    // dataset
 	Detectors *[]string `json:"detectors"` // scan (formats), dataset: by name; absent means all, empty is an error
+
+	Rules []string `json:"rules"` // scan: files of rule sets, see [scan.ParseRuleSet]
 
 	File    string `json:"file"`    // embeddings
 	Queries string `json:"queries"` // embeddings, optional
@@ -144,7 +146,7 @@ func (c *Config) errorf(at *strictjson.Value, format string, args ...any) error 
 // fieldsOf says which fields each kind takes, those that it must have first.
 var fieldsOf = map[string]struct{ required, optional []string }{
 	"integrity":  {[]string{"path", "signature"}, []string{"ignore", "strict"}},
-	"scan":       {[]string{"path"}, []string{"detectors"}},
+	"scan":       {[]string{"path"}, []string{"detectors", "rules"}},
 	"weights":    {[]string{"path"}, nil},
 	"provenance": {[]string{"path", "policy"}, []string{"inputs", "require"}},
 	"dataset":    {[]string{"files"}, []string{"text", "label", "row_id", "detectors"}},

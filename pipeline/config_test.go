@@ -106,6 +106,11 @@ func TestConfigGateRefuses(t *testing.T) {
 		{"no_detector", func(w *world) {
 			w.replace("gate.yaml", "[label-conflict, exact-duplicates, near-duplicates, hidden-text, injection]", "[]")
 		}, "line 18: check: detectors names none"},
+		{"no_rules", func(w *world) { w.replace("gate.yaml", "{kind: scan,", "{kind: scan, rules: [rules.yaml],") }, "line 15: check: open rules.yaml"},
+		{"bad_rules", func(w *world) {
+			w.replace("gate.yaml", "{kind: scan,", "{kind: scan, rules: [rules.yaml],")
+			w.put("rules.yaml", []byte("version: 1\nname: x\nallow: []\n"))
+		}, `line 15: check: "rules.yaml": rule set: line 3`},
 		{"no_format", func(w *world) { w.replace("gate.yaml", "{kind: scan,", "{kind: scan, detectors: [],") }, "line 15: check: detectors names none"},
 		{"missing_vectors", func(w *world) { delete(w.fs, "corpus.npy") }, "corpus.npy"},
 		{"missing_suite", func(w *world) { delete(w.fs, "suite.yaml") }, "suite.yaml"},
@@ -127,6 +132,16 @@ func TestConfigGateRefuses(t *testing.T) {
 	}
 }
 
+const rulesYAML = `version: 1
+name: own
+rules:
+  - id: custom.own.type
+    title: type of model
+    severity: high
+    help: Nobody may deploy this type of model.
+    patterns: [{regexp: '.', keywords: [type], max_length: 10, files: [config.json]}]
+`
+
 // Options reach the checks, and leaving out a detector or a requirement leaves
 // out exactly that.
 func TestConfigOptions(t *testing.T) {
@@ -141,6 +156,10 @@ func TestConfigOptions(t *testing.T) {
 			w.replace("gate.yaml", "seed: 7", "fail_on: info")
 			w.append("data/train.jsonl", string(w.fs["data/train.jsonl"].Data[:1000]))
 		}, map[string]string{"datasec.scan": "fail", "provenance.verify": "fail"}},
+		{"with_rules", func(w *world) {
+			w.put("rules.yaml", []byte(rulesYAML))
+			w.replace("gate.yaml", "{kind: scan,", "{kind: scan, rules: [rules.yaml],")
+		}, map[string]string{"scan.model": "fail"}},
 		{"without_detector", func(w *world) {
 			w.append("data/train.jsonl", "{\"text\": \"see\U000E0041\U000E0042\U000E0043\U000E0044 this\", \"label\": \"0\"}\n")
 			w.signProvenance("trainer", digestOf(w, "data/train.jsonl"))

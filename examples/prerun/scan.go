@@ -16,10 +16,15 @@ import (
 )
 
 func (a *app) scanCommand() *cobra.Command {
-	return &cobra.Command{
+	var rules []string
+	cmd := &cobra.Command{
 		Use: "scan PATH...", Short: "find code execution and malformed structure in model files",
 		Args: takes,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			scanner, err := scannerWith(rules)
+			if err != nil {
+				return err
+			}
 			places, done, err := openAll(args, open)
 			if err != nil {
 				return err
@@ -27,12 +32,13 @@ func (a *app) scanCommand() *cobra.Command {
 			defer done()
 			var all merged
 			files, globals := []map[string]any{}, []map[string]any{}
+			sets := []map[string]any{}
 			for i, label := range labels(places) {
 				dir := ""
 				if len(places) > 1 && places[i].file == "" {
 					dir = prerun.EscapePath(label)
 				}
-				res, err := places[i].scan(cmd.Context(), label)
+				res, err := places[i].scan(cmd.Context(), scanner, label)
 				switch {
 				case cmd.Context().Err() != nil:
 					return err
@@ -49,17 +55,36 @@ func (a *app) scanCommand() *cobra.Command {
 					files = append(files, file)
 				}
 				globals = append(globals, facts["globals"].([]map[string]any)...)
+				sets = facts["rule_sets"].([]map[string]any)
 			}
-			return a.finish(all.source(), map[string]any{"files": files, "globals": globals},
+			return a.finish(all.source(), map[string]any{"files": files, "globals": globals, "rule_sets": sets},
 				summary("%s, nested ones included", count(len(files), "file")))
 		},
 	}
+	cmd.Flags().StringArrayVar(&rules, "rules", nil, "`FILE` of further rules, see scan.RuleSet (repeatable)")
+	return cmd
+}
+
+// scannerWith is a scanner with the rule sets of the command line.
+func scannerWith(rules []string) (s scan.Scanner, err error) {
+	for _, name := range rules {
+		data, err := readFile(name)
+		if err != nil {
+			return s, err
+		}
+		set, err := scan.ParseRuleSet(data)
+		if err != nil {
+			return s, named(name, err)
+		}
+		s.RuleSets = append(s.RuleSets, set)
+	}
+	return s, nil
 }
 
 // scan reads the place: its tree, or its one file under the label.
-func (p *place) scan(ctx context.Context, label string) (*scan.Result, error) {
+func (p *place) scan(ctx context.Context, scanner scan.Scanner, label string) (*scan.Result, error) {
 	if p.file == "" {
-		return scan.Scanner{}.Scan(ctx, p.fsys)
+		return scanner.Scan(ctx, p.fsys)
 	}
 	f, err := os.Open(p.host())
 	if err != nil {
@@ -70,7 +95,7 @@ func (p *place) scan(ctx context.Context, label string) (*scan.Result, error) {
 	if err != nil {
 		return nil, errors.Unwrap(err)
 	}
-	return scan.Scanner{}.ScanFile(ctx, label, f, info.Size())
+	return scanner.ScanFile(ctx, label, f, info.Size())
 }
 
 // merged is what several sources say together.

@@ -92,6 +92,7 @@ func (e *BudgetError) Unwrap() error { return ErrBudget }
 type run struct {
 	lim     Limits
 	formats []entry
+	rules   *rulebook
 	used    [resourceCount]atomic.Int64 // atomic for formats that read in parallel
 	spent   [resourceCount]atomic.Bool  // somebody was refused
 	done    <-chan struct{}

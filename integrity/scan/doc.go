@@ -47,6 +47,9 @@
 //	result, err := scan.Scanner{}.Scan(ctx, root.FS())
 //	for _, file := range result.Files { ... }
 //
+// A [RuleSet] adds rules without a line of Go: names that pickles must not
+// import, patterns in files, operators of graphs, as a file of JSON or YAML.
+//
 // A [Result] is a [prerun.Source], so gates and reports take it as it is. A
 // tool author adds a [Format] to [Builtin] and hands the list to [Scanner];
 // package scantest checks such a format.

@@ -23,7 +23,7 @@ func (r *run) scan(ctx context.Context, a *Artifact) FileResult {
 	out := &Sink{a: a, res: FileResult{Completeness: Complete}}
 	recognised := r.formatsOf(ctx, a, out)
 	if a.Size == 0 && len(out.res.Formats) == 0 {
-		out.res.Formats = []string{"empty"}
+		out.res.Formats = []string{empty}
 	}
 	switch {
 	case len(out.res.Formats) == 0:
@@ -33,6 +33,7 @@ func (r *run) scan(ctx context.Context, a *Artifact) FileResult {
 	}
 	overlaps(out, recognised)
 	r.unclaimed(ctx, a, out, recognised)
+	r.patterns(ctx, a, out)
 	out.res.Path, out.res.Size = a.Path, a.Size
 	out.res.Globals = mergeGlobals(out.res.Globals)
 	slices.Sort(out.res.Formats)

@@ -55,6 +55,38 @@ func ExampleScanner_ScanFile() {
 	// scan.safetensors.layout: offset 16: 8 bytes after the last tensor
 }
 
+// Add rules of one's own from a file, here as text.
+func ExampleRuleSet() {
+	set, err := scan.ParseRuleSet([]byte(`
+version: 1
+name: acme
+rules:
+  - id: custom.acme.internal-loader
+    title: loader of our own
+    severity: high
+    help: Only build machines may use this loader. Ask the platform team.
+    globals:
+      - {module: acme.loader}
+`))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	data := []byte("\x80\x04cacme.loader.remote\nfetch\n.")
+	scanner := scan.Scanner{RuleSets: []*scan.RuleSet{set}}
+	result, err := scanner.ScanFile(context.Background(), "m.pkl", bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for f := range result.Findings() {
+		fmt.Println(f.Severity, f.Rule.ID, f.Message)
+	}
+	// Output:
+	// high custom.acme.internal-loader "acme.loader.remote.fetch" is named
+	// low scan.pickle.unlisted-global "acme.loader.remote.fetch" is named and on no list
+}
+
 // acme is a third party's format: files that start with "ACME", hold the name
 // of a plug-in up to a line's end, and then a model in some other format.
 type acme struct{}

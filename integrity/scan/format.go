@@ -46,6 +46,10 @@ type Info struct {
 	// recognised by its place, and its bytes may be anything.
 	Within []string
 
+	// Operators are the kinds of operators that Scan tells of by
+	// [Sink.Operator], such as "onnx"; nil when it does not.
+	Operators []string
+
 	Rules []prerun.Rule // every rule that Scan can emit
 }
 

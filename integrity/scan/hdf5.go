@@ -56,6 +56,7 @@ var (
 func (hdf5Format) Info() Info {
 	return Info{
 		ID: "hdf5", Extensions: []string{".h5", ".hdf5", ".keras"},
+		Operators: []string{"keras"},
 		Rules: slices.Concat(kerasRules, []prerun.Rule{
 			ruleHDF5Link, ruleHDF5Storage, ruleHDF5Virtual, ruleHDF5Filter, ruleHDF5UserBlock, ruleHDF5Trailing,
 		}),

@@ -42,7 +42,7 @@ var (
 var kerasRules = []prerun.Rule{ruleKerasLambda, ruleKerasModule, ruleKerasGadget, ruleKerasCustom}
 
 func (kerasFormat) Info() Info {
-	return Info{ID: "keras-config", Within: []string{"text", "json"}, Rules: kerasRules}
+	return Info{ID: "keras-config", Within: []string{"text", "json"}, Operators: []string{"keras"}, Rules: kerasRules}
 }
 
 func (kerasFormat) Match(p Probe) Match {
@@ -92,19 +92,23 @@ var kerasGadgets = []string{
 }
 
 func (k *kerasScan) finding(rule prerun.Rule, sev prerun.Severity, v *strictjson.Value, at, name, format string, args ...any) {
-	where := prerun.Location{Line: v.Line, Column: v.Column, Fragment: at}
-	if k.in != nil {
-		where = *k.in
-		where.Fragment += at
-	}
 	k.out.Finding(prerun.Finding{
 		Rule:       rule,
 		Severity:   sev,
 		Confidence: prerun.ConfidenceHigh,
-		Locations:  []prerun.Location{where},
+		Locations:  []prerun.Location{k.where(v, at)},
 		Message:    fmt.Sprintf(format, args...),
 		Key:        name,
 	})
+}
+
+func (k *kerasScan) where(v *strictjson.Value, at string) prerun.Location {
+	if k.in == nil {
+		return prerun.Location{Line: v.Line, Column: v.Column, Fragment: at}
+	}
+	where := *k.in
+	where.Fragment += at
+	return where
 }
 
 func (k *kerasScan) walk(v *strictjson.Value, at string, depth int) {
@@ -130,13 +134,13 @@ func (k *kerasScan) object(v *strictjson.Value, at string) {
 	if class == "" {
 		return
 	}
+	k.out.Operator(Operator{Kind: "keras", Domain: module, Name: looksUp(v, class), Location: k.where(v, at)})
 	switch class {
 	case "__lambda__", "Lambda":
 		k.lambda(v, at, class)
 		return
 	case "function", "builtin_function_or_method", "type":
-		// The name of what is looked up stands in config.
-		class = textOf(v.Get("config"))
+		class = looksUp(v, class)
 		shown = excerpt(strings.TrimPrefix(module+"."+class, "."), 120)
 	}
 	for _, g := range kerasGadgets {
@@ -158,6 +162,16 @@ func (k *kerasScan) object(v *strictjson.Value, at string) {
 		}
 	}
 	k.finding(ruleKerasModule, sev, v, at, shown, "%q is imported", shown)
+}
+
+// looksUp is what an object of that class is looked up as: the name of a
+// function stands in its config.
+func looksUp(v *strictjson.Value, class string) string {
+	switch class {
+	case "function", "builtin_function_or_method", "type":
+		return textOf(v.Get("config"))
+	}
+	return class
 }
 
 // kerasModule reports modules whose objects a saved model normally names.

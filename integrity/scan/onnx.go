@@ -61,7 +61,7 @@ var (
 
 func (onnxFormat) Info() Info {
 	return Info{
-		ID: "onnx", Extensions: []string{".onnx"},
+		ID: "onnx", Extensions: []string{".onnx"}, Operators: []string{"onnx"},
 		Rules: []prerun.Rule{
 			ruleOnnxPath, ruleOnnxLink, ruleOnnxRange, ruleOnnxDomain, ruleOnnxPython, ruleOnnxSize, ruleOnnxRecursion,
 		},
@@ -296,6 +296,7 @@ func (s *onnxScan) node(f wire.Field, function string, depth int) error {
 		return err
 	})
 	domain = onnxDomain(domain)
+	s.out.Operator(Operator{Kind: "onnx", Domain: domain, Name: op, Location: prerun.Location{Offset: f.At, Length: f.End() - f.At}})
 	if _, ok := s.domains[domain]; !ok && len(s.domains) < 1000 {
 		s.domains[domain] = domainUse{f.At, op}
 	}

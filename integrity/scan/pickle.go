@@ -130,7 +130,7 @@ func (pickleFormat) Match(p Probe) Match {
 }
 
 func (f pickleFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
-	s := &pickleScan{a: a, out: out}
+	s := &pickleScan{a: a, out: out, policy: f.policy, ruled: a.run.rules != nil && a.run.rules.allow != nil}
 	m := pickle.Machine{Limits: pickle.Limits{Ops: max(a.Left(Opcodes), 1)}, Literal: s.literal}
 	t, err := m.Scan(ctx, a, a.Size)
 	if spent := a.Spend(Opcodes, min(t.Ops, a.Left(Opcodes))); err == nil {
@@ -166,6 +166,8 @@ type pickleScan struct {
 	out      *Sink
 	literals []pickle.Literal // containers in literals, without their heads
 	programs int
+	policy   globals.Policy
+	ruled    bool // a rule set allows names
 }
 
 // maxLiterals bounds the literals that are routed as files.
@@ -223,9 +225,16 @@ func (s *pickleScan) globals(t *pickle.Trace, found []globals.Assessment) {
 			grades[as.Global] = max(grades[as.Global], as.Level)
 		}
 	}
+	allowed := make(map[string][]string)
 	for i, g := range t.Globals {
-		s.out.Global(Global{Module: g.Module, Name: g.Name, Grade: gradeNames[min(int(grades[i]), len(gradeNames)-1)], Called: g.Calls > 0})
+		if s.ruled {
+			if p := s.policy.Grade(g.Module, g.Name).Profile; strings.HasPrefix(p, setProfile) {
+				allowed[p] = append(allowed[p], excerpt(g.Module+"."+g.Name, 120))
+			}
+		}
+		s.out.global(Global{Module: g.Module, Name: g.Name, Grade: gradeNames[min(int(grades[i]), len(gradeNames)-1)], Called: g.Calls > 0}, prerun.Location{Offset: g.Offset, Length: 1})
 	}
+	s.insecureAllowed(allowed)
 }
 
 var gradeNames = [...]string{"allowed", "unlisted", "suspicious", "dangerous"}

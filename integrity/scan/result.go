@@ -105,6 +105,7 @@ type FileResult struct {
 	//
 	//	weights_only   "yes", or "no: " and a reason: whether torch.load with
 	//	               weights_only opens it; of all pickles inside together
+	//	insecure_allowed names that only a rule set allows, by set
 	//	link           what a symbolic link leads to
 	//	chat_template  digest of a chat template, sha256:hex
 	//	external_data  number of ONNX tensors kept in other files
@@ -162,20 +163,32 @@ type Result struct {
 	Files   []FileResult // by path
 	Globals []Global     // of all files, by module and name
 
+	RuleSets []RuleSetID // that the scan applied besides the built-in rules, in their order
+
 	source prerun.Source
 }
 
 var _ prerun.Source = (*Result)(nil)
 
+// A RuleSetID names a [RuleSet] that a scan applied.
+type RuleSetID struct {
+	Name   string
+	Digest digest.Digest // of its file
+}
+
 // newResult sorts, merges and projects the results of files.
-func newResult(files []FileResult) *Result {
+func newResult(files []FileResult, sets []*RuleSet) *Result {
 	slices.SortStableFunc(files, func(a, b FileResult) int { return cmp.Compare(a.Path, b.Path) })
 	var (
 		subjects []prerun.Subject
 		findings []prerun.Finding
 		gaps     []prerun.Gap
 		globals  []Global
+		ids      []RuleSetID
 	)
+	for _, s := range sets {
+		ids = append(ids, RuleSetID{s.name, s.digest})
+	}
 	for i := range files {
 		top := &files[i]
 		subjects = append(subjects, prerun.Subject{Path: top.Path, Digest: string(top.Digest)})
@@ -191,9 +204,10 @@ func newResult(files []FileResult) *Result {
 		}
 	}
 	return &Result{
-		Files:   files,
-		Globals: mergeGlobals(globals),
-		source:  prerun.NewSource(subjects, findings, gaps),
+		Files:    files,
+		Globals:  mergeGlobals(globals),
+		RuleSets: ids,
+		source:   prerun.NewSource(subjects, findings, gaps),
 	}
 }
 

@@ -22,10 +22,11 @@ import (
 // A Scanner scans files and folders. The zero value runs every built-in format
 // with the default limits and hashes every file. It is safe for concurrent use.
 type Scanner struct {
-	Formats   []Format // nil means [Builtin]
-	Limits    Limits   // zero fields mean the documented defaults
-	Workers   int      // files read at once; 0 means GOMAXPROCS. Results do not depend on it
-	NoDigests bool     // leaves out the digests, so that large files cost only what their format reads
+	Formats   []Format   // nil means [Builtin]
+	Limits    Limits     // zero fields mean the documented defaults
+	RuleSets  []*RuleSet // further rules, see [ParseRuleSet]; nil means none
+	Workers   int        // files read at once; 0 means GOMAXPROCS. Results do not depend on it
+	NoDigests bool       // leaves out the digests, so that large files cost only what their format reads
 }
 
 // Scan reads every file of a tree. Links are not followed out of it; a link to
@@ -33,7 +34,7 @@ type Scanner struct {
 // that cannot be described, and a tree that cannot be listed; everything about
 // a single file is in its result.
 func (s Scanner) Scan(ctx context.Context, fsys fs.FS) (*Result, error) {
-	formats, err := s.entries()
+	formats, rules, err := s.entries()
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +42,7 @@ func (s Scanner) Scan(ctx context.Context, fsys fs.FS) (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list files: %w", err)
 	}
-	t := target{fsys: fsys, tree: treeOf(list), scanner: s, formats: formats}
+	t := target{fsys: fsys, tree: treeOf(list), scanner: s, formats: formats, rules: rules}
 	var names []walk.Entry
 	for _, e := range list {
 		if e.Kind != walk.Dir {
@@ -60,13 +61,13 @@ func (s Scanner) Scan(ctx context.Context, fsys fs.FS) (*Result, error) {
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	return newResult(out), nil
+	return newResult(out, s.RuleSets), nil
 }
 
 // ScanFile reads one file. The name is a hint like any other; r is read only
 // within size.
 func (s Scanner) ScanFile(ctx context.Context, name string, r io.ReaderAt, size int64) (*Result, error) {
-	formats, err := s.entries()
+	formats, rules, err := s.entries()
 	if err != nil {
 		return nil, err
 	}
@@ -77,12 +78,12 @@ func (s Scanner) ScanFile(ctx context.Context, name string, r io.ReaderAt, size 
 		return nil, errors.New("a file needs a name")
 	}
 	tree := NewTree([]Entry{{Name: name, Size: size}})
-	t := target{tree: tree, scanner: s, formats: formats}
+	t := target{tree: tree, scanner: s, formats: formats, rules: rules}
 	res := t.content(ctx, name, r, size)
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	return newResult([]FileResult{res}), nil
+	return newResult([]FileResult{res}, s.RuleSets), nil
 }
 
 func (s Scanner) workers() int {
@@ -92,7 +93,7 @@ func (s Scanner) workers() int {
 	return runtime.GOMAXPROCS(0)
 }
 
-func (s Scanner) entries() ([]entry, error) {
+func (s Scanner) entries() ([]entry, *rulebook, error) {
 	formats := s.Formats
 	if formats == nil {
 		formats = Builtin()
@@ -101,16 +102,25 @@ func (s Scanner) entries() ([]entry, error) {
 	out := make([]entry, len(formats))
 	for i, f := range formats {
 		if f == nil {
-			return nil, fmt.Errorf("format %d is nil", i)
+			return nil, nil, fmt.Errorf("format %d is nil", i)
 		}
 		info := f.Info()
 		if info.ID == "" || seen[info.ID] {
-			return nil, fmt.Errorf("format %d: id %q is empty or used twice", i, info.ID)
+			return nil, nil, fmt.Errorf("format %d: id %q is empty or used twice", i, info.ID)
 		}
 		seen[info.ID] = true
 		out[i] = entry{f, info}
 	}
-	return out, nil
+	rules, err := newRulebook(s.RuleSets, out)
+	if err != nil || rules == nil || rules.allow == nil {
+		return out, rules, err
+	}
+	for i, e := range out {
+		if p, ok := e.format.(pickleFormat); ok {
+			out[i].format = pickleFormat{p.policy.Allow(rules.allow...)}
+		}
+	}
+	return out, rules, nil
 }
 
 func treeOf(list []walk.Entry) *Tree {
@@ -127,6 +137,7 @@ type target struct {
 	tree    *Tree
 	scanner Scanner
 	formats []entry
+	rules   *rulebook
 }
 
 // entry scans what stands under one name.
@@ -259,6 +270,7 @@ func (t *target) open(ctx context.Context, name, real string) FileResult {
 func (t *target) content(ctx context.Context, name string, r io.ReaderAt, size int64) FileResult {
 	run, timed, cancel := newRun(ctx, t.scanner.Limits.withDefaults(), t.formats, size)
 	defer cancel()
+	run.rules = t.rules
 	a := &Artifact{
 		Probe: Probe{Path: prerun.EscapePath(name), Name: name, Size: size, Tree: t.tree},
 		r:     r,

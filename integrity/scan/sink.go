@@ -19,6 +19,8 @@ type Sink struct {
 	res    FileResult
 	claims []span
 	fault  error // a claim or a child that no format may make
+
+	operators map[string]bool // that rule sets reported already
 }
 
 // A span is a claimed byte range.
@@ -100,7 +102,10 @@ func (s *Sink) Fact(key, value string) {
 }
 
 // Global records a name that loading the artefact would import.
-func (s *Sink) Global(g Global) {
+func (s *Sink) Global(g Global) { s.global(g, prerun.Location{}) }
+
+func (s *Sink) global(g Global, at prerun.Location) {
+	s.ruledGlobal(g, at)
 	if len(s.res.Globals) < maxGlobals {
 		s.res.Globals = append(s.res.Globals, g)
 	}

@@ -28,7 +28,7 @@ var (
 )
 
 func (tensorflowFormat) Info() Info {
-	return Info{ID: "tensorflow", Extensions: []string{".pb"}, Rules: []prerun.Rule{ruleTFFile, ruleTFPython}}
+	return Info{ID: "tensorflow", Extensions: []string{".pb"}, Operators: []string{"tensorflow"}, Rules: []prerun.Rule{ruleTFFile, ruleTFPython}}
 }
 
 // Match looks for a schema version and a MetaGraph, or for a first node.
@@ -147,6 +147,7 @@ func (s *tfScan) node(f wire.Field) error {
 			return nil
 		}
 		op, _, err := s.w.Text(g, 100)
+		s.out.Operator(Operator{Kind: "tensorflow", Name: op, Location: prerun.Location{Offset: f.At, Length: f.End() - f.At}})
 		if rule, ok := tfOperators[op]; ok && !s.seen[op] {
 			s.seen[op] = true
 			s.out.Finding(prerun.Finding{

@@ -20,6 +20,7 @@ import (
 	"cmp"
 	_ "embed"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 )
@@ -91,6 +92,8 @@ type Profile struct {
 type Policy struct {
 	Profiles []Profile // allow lists; nil means Profiles()
 	Deny     *DenyList // nil means Denied()
+
+	ready *tables // of both, made once
 }
 
 // A DenyList holds denied modules, objects and attributes, each with its
@@ -234,6 +237,9 @@ type allowed struct {
 var builtin = sync.OnceValue(func() *tables { return compile(Profiles(), Denied()) })
 
 func (p Policy) tables() *tables {
+	if p.ready != nil {
+		return p.ready
+	}
 	if p.Profiles == nil && p.Deny == nil {
 		return builtin()
 	}
@@ -242,6 +248,26 @@ func (p Policy) tables() *tables {
 		profiles = Profiles()
 	}
 	return compile(profiles, cmp.Or(p.Deny, builtin().deny))
+}
+
+// Allow returns the policy with further allow lists. They add names that the
+// policy does not know, and only exact ones: what it denies or finds odd stays
+// so, and names that it allows already keep their needs.
+func (p Policy) Allow(profiles ...Profile) Policy {
+	base := p.tables()
+	t := &tables{base.deny, maps.Clone(base.allow)}
+	for _, more := range profiles {
+		for m, names := range more.Names {
+			for _, n := range names {
+				key := [2]string{m, n}
+				if _, again := t.allow[key]; !again && base.grade(m, n).Level <= Low {
+					t.allow[key] = allowed{more.Name, NeedNothing}
+				}
+			}
+		}
+	}
+	p.ready = t
+	return p
 }
 
 func compile(profiles []Profile, deny *DenyList) *tables {
