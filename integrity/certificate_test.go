@@ -119,26 +119,37 @@ func issue(t *testing.T, name string, parent *testCert, change func(*x509.Certif
 
 func authority(c *x509.Certificate) { c.IsCA, c.KeyUsage = true, x509.KeyUsageCertSign }
 
-func TestCertificates(t *testing.T) {
+// A certificateCase is a chain, and the kind of the error that it must cause.
+type certificateCase struct {
+	name  string
+	leaf  *testCert
+	chain []*testCert
+	trust integrity.CertificateVerifier
+	want  error
+}
+
+func certs(list ...*testCert) (out []*x509.Certificate) {
+	for _, c := range list {
+		out = append(out, c.Certificate)
+	}
+	return out
+}
+
+func trusting(roots ...*testCert) integrity.CertificateVerifier {
+	return integrity.CertificateVerifier{Roots: certs(roots...), Now: atTime(then)}
+}
+
+func certificateCases(t *testing.T) []certificateCase {
 	root := issue(t, "root", nil, authority)
 	middle := issue(t, "middle", root, authority)
 	leaf := issue(t, "leaf", middle, nil)
 	other := issue(t, "other", nil, authority)
 	self := issue(t, "self", nil, nil)
-	certs := func(list ...*testCert) (out []*x509.Certificate) {
-		for _, c := range list {
-			out = append(out, c.Certificate)
-		}
-		return out
-	}
 	under := func(parent *testCert, change func(*x509.Certificate)) *testCert {
 		return issue(t, "odd", parent, change)
 	}
 	leafWith := func(change func(*x509.Certificate)) *testCert { return under(middle, change) }
 	expired := func(c *x509.Certificate) { c.NotAfter = then.Add(-time.Hour) }
-	trusting := func(roots ...*testCert) integrity.CertificateVerifier {
-		return integrity.CertificateVerifier{Roots: certs(roots...), Now: atTime(then)}
-	}
 	with := func(v integrity.CertificateVerifier, change func(*integrity.CertificateVerifier)) integrity.CertificateVerifier {
 		change(&v)
 		return v
@@ -147,13 +158,7 @@ func TestCertificates(t *testing.T) {
 	noCA := issue(t, "no ca", root, nil)
 	noSign := issue(t, "no sign", root, func(c *x509.Certificate) { c.IsCA, c.KeyUsage = true, x509.KeyUsageCRLSign })
 
-	for _, tt := range []struct {
-		name  string
-		leaf  *testCert
-		chain []*testCert
-		trust integrity.CertificateVerifier
-		want  error
-	}{
+	return []certificateCase{
 		{"intermediate_in_bundle", leaf, []*testCert{middle}, trusting(root), nil},
 		{"root_in_bundle", leaf, []*testCert{middle, root}, trusting(root), nil},
 		{"any_order", leaf, []*testCert{root, other, middle}, trusting(root), nil},
@@ -184,7 +189,11 @@ func TestCertificates(t *testing.T) {
 		{"refused_by_caller", leaf, []*testCert{middle}, with(trusting(root), func(v *integrity.CertificateVerifier) {
 			v.Accept = func(*x509.Certificate) error { return errors.New("no") }
 		}), integrity.ErrUntrusted},
-	} {
+	}
+}
+
+func TestCertificates(t *testing.T) {
+	for _, tt := range certificateCases(t) {
 		t.Run(tt.name, func(t *testing.T) {
 			signer, err := integrity.NewCertificateSigner(tt.leaf.key, tt.leaf.Certificate, certs(tt.chain...)...)
 			if err != nil {
@@ -209,6 +218,10 @@ func TestCertificates(t *testing.T) {
 		})
 	}
 
+	root := issue(t, "root", nil, authority)
+	middle := issue(t, "middle", root, authority)
+	leaf := issue(t, "leaf", middle, nil)
+	leafWith := func(change func(*x509.Certificate)) *testCert { return issue(t, "odd", middle, change) }
 	signer, err := integrity.NewCertificateSigner(leaf.key, leaf.Certificate, middle.Certificate)
 	if err != nil {
 		t.Fatal(err)
@@ -232,7 +245,8 @@ func TestCertificates(t *testing.T) {
 		wantKind(t, err, integrity.ErrUntrusted)
 	})
 	t.Run("field_of_keyless_signing", func(t *testing.T) {
-		trust := with(trust, func(v *integrity.CertificateVerifier) { v.Intermediates = certs(middle) })
+		trust := trust
+		trust.Intermediates = certs(middle)
 		b64 := func(c *testCert) string { return base64.StdEncoding.EncodeToString(c.Raw) }
 		moved := replace(t, string(bundle),
 			`"x509CertificateChain":{"certificates":[{"rawBytes":"`+b64(leaf)+`"},{"rawBytes":"`+b64(middle)+`"}]}`,

@@ -15,8 +15,8 @@ import (
 )
 
 type vector struct {
-	Dir, Method, Model, Trust string
-	Ignore                    []string
+	Dir, Method, Model, Trust, Identity, Issuer string
+	Ignore                                      []string
 }
 
 // vectors are the bundles of past releases of the Python tool.

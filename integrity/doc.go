@@ -67,31 +67,14 @@
 //
 // # Format
 //
-// A bundle is JSON: mediaType "application/vnd.dev.sigstore.bundle.v0.3+json",
-// verificationMaterial, and dsseEnvelope with payload (base64), payloadType
-// "application/vnd.in-toto+json" and one signature (base64). The material is
-// publicKey.hint, the SHA-256 in hexadecimal of the key's PEM text (64 columns,
-// final line feed), or x509CertificateChain.certificates, DER in base64 as
-// rawBytes, leaf first. The signature is ECDSA, ASN.1, by SHA-256, SHA-384 or
-// SHA-512 for P-256, P-384 or P-521, over
-//
-//	"DSSEv1 28 application/vnd.in-toto+json " LENGTH " " PAYLOAD
-//
-// with the payload decoded and its length in decimal. The payload is an in-toto
-// statement, _type "https://in-toto.io/Statement/v1", with one subject, whose
-// digest.sha256 is the root, and predicateType
-// "https://model_signing/signature/v1.0". Its predicate has
-//
-//   - resources: one object with name, algorithm and digest (hexadecimal) for
-//     each file, or each shard, whose name is PATH:START:END, END excluded;
-//   - serialization: method "files" or "shards", hash_type "sha256", "blake2b"
-//     (of 512 bits) or "blake3" (of 256), allow_symlinks, shard_size for shards,
-//     ignore_paths if there are any.
-//
-// Each shard of a file has shard_size bytes but the last, which may have fewer;
-// a file of no bytes has none. Resources are sorted by the bytes of their names,
-// and the root is the SHA-256 of their digests, decoded and joined in that
-// order. A verifier computes it in the order that it finds.
+// A bundle is JSON that holds an envelope, whose payload is an in-toto statement
+// that lists resources: one name, algorithm and digest for each file, or for each
+// range of a file, and the parameters of hashing. Signed are the payload's bytes
+// under the pre-authentication encoding of DSSE. FORMAT.md, beside the source,
+// specifies every layer so that another language can implement it, with test
+// vectors, every refusal, and the rule of this package for each point in which
+// other implementations disagree. A [Leniency] names where a bundle departs from
+// the specification; [Verifier.Strict] refuses those.
 //
 // # Errors
 //

@@ -103,7 +103,7 @@ func (e *engine) plan() error {
 	e.results = make([]fileResult, len(e.files))
 	var resources int64
 	for i, f := range e.files {
-		size := f.info.Size()
+		size := f.size
 		n := int64(1)
 		if e.p.ShardSize > 0 {
 			n = size / e.p.ShardSize
@@ -132,7 +132,7 @@ func (e *engine) plan() error {
 // planFile names the resources of a file and cuts it into jobs.
 func (e *engine) planFile(i int) []job {
 	f, resources := e.files[i], e.results[i].resources
-	size := f.info.Size()
+	size := f.size
 	length := e.p.ShardSize
 	if length == 0 {
 		length = size

@@ -66,24 +66,40 @@ func TestHashFile(t *testing.T) {
 	}
 }
 
-func TestHashRefuses(t *testing.T) {
+// A hashDefect is a model, or a wish, that cannot be hashed.
+type hashDefect struct {
+	name string
+	h    integrity.Hasher
+	fsys fs.FS
+	want error
+}
+
+func hashDefects(t *testing.T) []hashDefect {
 	dir, linked := writeTree(t, map[string]string{"a": "x"})
 	symlink(t, "a", dir, "l")
-	for _, tt := range []struct {
-		name string
-		h    integrity.Hasher
-		fsys fs.FS
-		want error
-	}{
+	growing := fstest.MapFS{"a": {Data: []byte("x")}}
+	return []hashDefect{
 		{"empty", integrity.Hasher{}, fstest.MapFS{}, integrity.ErrEmpty},
 		{"only_ignored", integrity.Hasher{Ignore: []string{"a"}}, fstest.MapFS{"a": {}}, integrity.ErrEmpty},
 		{"only_empty_files_sharded", integrity.Hasher{ShardSize: 8}, fstest.MapFS{"a": {}}, integrity.ErrEmpty},
 		{"link", integrity.Hasher{}, linked, integrity.ErrSymlink},
 		{"unreadable", integrity.Hasher{}, brokenFS{tiny(), "a.txt"}, integrity.ErrRead},
+		{"pipe", integrity.Hasher{}, fstest.MapFS{"a": {Mode: fs.ModeNamedPipe}}, integrity.ErrSpecial},
+		{"socket", integrity.Hasher{}, fstest.MapFS{"a": {Mode: fs.ModeSocket}}, integrity.ErrSpecial},
+		{"device", integrity.Hasher{}, fstest.MapFS{"a": {Mode: fs.ModeDevice}}, integrity.ErrSpecial},
+		{"grown_since_listed", integrity.Hasher{}, openFS{growing, func(name string) {
+			if name == "a" {
+				growing["a"].Data = []byte("xy")
+			}
+		}}, integrity.ErrChanged},
 		{"invalid_name", integrity.Hasher{}, fstest.MapFS{"a\xff": {}}, integrity.ErrUnsupported},
 		{"unknown_algorithm", integrity.Hasher{Algorithm: "md5"}, tiny(), integrity.ErrUnsupported},
 		{"too_many_shards", integrity.Hasher{ShardSize: 1}, fstest.MapFS{"a": {Data: make([]byte, limits.MaxTreeFiles+1)}}, integrity.ErrUnsupported},
-	} {
+	}
+}
+
+func TestHashRefuses(t *testing.T) {
+	for _, tt := range hashDefects(t) {
 		t.Run(tt.name, func(t *testing.T) {
 			m, err := tt.h.Hash(t.Context(), tt.fsys)
 			wantKind(t, err, tt.want)

@@ -16,13 +16,21 @@ import (
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/integrity"
 	"github.com/prerun/prerun/internal/keys"
+	"github.com/prerun/prerun/internal/limits"
 )
 
 const serializeShards = `{"method":"shards","hash_type":"sha256","allow_symlinks":false,"shard_size":8}`
 
-// TestSignedDefects verifies statements that are validly signed and have one
-// defect each, so that only the check in question can refuse them.
-func TestSignedDefects(t *testing.T) {
+// A defect is one thing wrong, and the kind of the error that it must cause.
+// TestRefusals holds FORMAT.md to the lists of them.
+type defect struct {
+	name  string
+	input string // the statement, or the bundle
+	want  error
+}
+
+// signedDefects are statements with one defect each.
+func signedDefects(t *testing.T) []defect {
 	a, w := resource{Name: "a.txt", Digest: sumA}, resource{Name: "sub/w.bin", Digest: sumW}
 	good := statement(serializeFiles, a, w)
 	named := func(name string) string { return statement(serializeFiles, resource{Name: name, Digest: sumA}) }
@@ -36,11 +44,7 @@ func TestSignedDefects(t *testing.T) {
 	in := func(s, old, new string) string { return replace(t, s, old, new) }
 	with := func(serialization string) string { return statement(serialization, a, w) }
 
-	for _, tt := range []struct {
-		name    string
-		payload string
-		want    error
-	}{
+	return []defect{
 		{"no_json", "statement", integrity.ErrStatement},
 		{"array", "[]", integrity.ErrStatement},
 		{"truncated", good[:len(good)-1], integrity.ErrStatement},
@@ -122,10 +126,16 @@ func TestSignedDefects(t *testing.T) {
 		{"blake2b_of_256_bits", statement(in(serializeFiles, "sha256", "blake2b"), resource{"a.txt", sumA, "blake2b"}), integrity.ErrManifest},
 		{"blake3_of_512_bits", statement(in(serializeFiles, "sha256", "blake3"), resource{"a.txt", sumA + sumA, "blake3"}), integrity.ErrManifest},
 		{"v02", in(in(good, "https://model_signing/signature/v1.0", "https://model_signing/Digests/v0.1"), `"tiny"`, `"a.txt"`), integrity.ErrUnsupported},
-	} {
+	}
+}
+
+// TestSignedDefects verifies statements that are validly signed, so that only
+// the check in question can refuse them.
+func TestSignedDefects(t *testing.T) {
+	for _, tt := range signedDefects(t) {
 		t.Run(tt.name, func(t *testing.T) {
 			signer, trust := testKeys(t, "defects")
-			bundle, err := signer.Sign(t.Context(), integrity.StatementType, []byte(tt.payload))
+			bundle, err := signer.Sign(t.Context(), integrity.StatementType, []byte(tt.input))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -146,9 +156,12 @@ func TestSignedDefects(t *testing.T) {
 // rootOf is a statement up to and with its root digest.
 func rootOf(statement string) string { return statement[:strings.Index(statement, `,"predicateType"`)] }
 
-var kinds = []error{
-	integrity.ErrBundle, integrity.ErrSignature, integrity.ErrUntrusted, integrity.ErrStatement, integrity.ErrManifest, integrity.ErrMismatch,
-	integrity.ErrUnsupported, integrity.ErrRead, integrity.ErrChanged, integrity.ErrSymlink, integrity.ErrSpecial, integrity.ErrEmpty,
+// kinds are all, by name; TestRefusals compares them with the source.
+var kinds = map[string]error{
+	"ErrBundle": integrity.ErrBundle, "ErrSignature": integrity.ErrSignature, "ErrUntrusted": integrity.ErrUntrusted,
+	"ErrStatement": integrity.ErrStatement, "ErrManifest": integrity.ErrManifest, "ErrMismatch": integrity.ErrMismatch,
+	"ErrUnsupported": integrity.ErrUnsupported, "ErrRead": integrity.ErrRead, "ErrChanged": integrity.ErrChanged,
+	"ErrSymlink": integrity.ErrSymlink, "ErrSpecial": integrity.ErrSpecial, "ErrEmpty": integrity.ErrEmpty,
 }
 
 // wantKind asserts that err is of one kind and of no other.
@@ -222,26 +235,25 @@ func indented(t *testing.T, s string) string {
 	return string(out)
 }
 
-// TestBundleDefects breaks one thing of a bundle, which is not signed.
-func TestBundleDefects(t *testing.T) {
-	signer, trust := testKeys(t, "bundles")
-	good := string(mustSign(t, mustHash(t, integrity.Hasher{}, tiny()), signer))
+// bundleDefects are bundles with one defect each, in what is not signed. The
+// second list may be accepted.
+func bundleDefects(t *testing.T) (bad, good []defect) {
+	signer, _ := testKeys(t, "bundles")
+	whole := string(mustSign(t, mustHash(t, integrity.Hasher{}, tiny()), signer))
 	payload := base64.StdEncoding.EncodeToString([]byte("{}"))
-	sig := good[strings.Index(good, `{"sig":`):strings.Index(good, `]}}`)]
-	hint := good[strings.Index(good, `{"hint":`):strings.Index(good, `,"tlogEntries"`)]
-	in := func(old, new string) string { return replace(t, good, old, new) }
-	for _, tt := range []struct {
-		name, bundle string
-		want         error
-	}{
+	sig := whole[strings.Index(whole, `{"sig":`):strings.Index(whole, `]}}`)]
+	hint := whole[strings.Index(whole, `{"hint":`):strings.Index(whole, `,"tlogEntries"`)]
+	in := func(old, new string) string { return replace(t, whole, old, new) }
+	bad = []defect{
 		{"empty", "", integrity.ErrBundle},
+		{"over_the_limit", whole + strings.Repeat(" ", limits.MaxBundle), integrity.ErrBundle},
 		{"no_json", "model.sig", integrity.ErrBundle},
-		{"truncated", good[:len(good)/2], integrity.ErrBundle},
-		{"trailing_data", good + "x", integrity.ErrBundle},
+		{"truncated", whole[:len(whole)/2], integrity.ErrBundle},
+		{"trailing_data", whole + "x", integrity.ErrBundle},
 		{"other_media_type", in("v0.3+json", "v0.4+json"), integrity.ErrBundle},
 		{"no_media_type", in(`"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json",`, ""), integrity.ErrBundle},
-		{"no_envelope", good[:strings.Index(good, `,"dsseEnvelope"`)] + "}", integrity.ErrBundle},
-		{"bare_envelope", good[strings.Index(good, `{"payload"`) : len(good)-2], integrity.ErrBundle},
+		{"no_envelope", whole[:strings.Index(whole, `,"dsseEnvelope"`)] + "}", integrity.ErrBundle},
+		{"bare_envelope", whole[strings.Index(whole, `{"payload"`) : len(whole)-2], integrity.ErrBundle},
 		{"no_material", in(`"verificationMaterial":{"publicKey":`+hint+`,"tlogEntries":[]},`, ""), integrity.ErrBundle},
 		{"empty_material", in(`"publicKey":`+hint+`,`, ""), integrity.ErrBundle},
 		{"two_materials", in(`"publicKey":`, `"certificate":{"rawBytes":"AA=="},"publicKey":`), integrity.ErrBundle},
@@ -254,17 +266,34 @@ func TestBundleDefects(t *testing.T) {
 		{"payload_no_base64", in(`"payload":"`, `"payload":"!`), integrity.ErrBundle},
 		{"other_payload_type", in("vnd.in-toto+json", "vnd.in-toto+yaml"), integrity.ErrBundle},
 		{"too_deep", in(`"tlogEntries":[]`, `"tlogEntries":`+strings.Repeat("[", 100)+strings.Repeat("]", 100)), integrity.ErrBundle},
-		{"other_payload", good[:strings.Index(good, `"payload":"`)+11] + payload + good[strings.Index(good, `","payloadType"`):], integrity.ErrSignature},
+		{"other_payload", whole[:strings.Index(whole, `"payload":"`)+11] + payload + whole[strings.Index(whole, `","payloadType"`):], integrity.ErrSignature},
 		{"other_signature", in(`"sig":"M`, `"sig":"N`), integrity.ErrSignature},
 		{"other_signature_no_hint", replace(t, in(hint, `{}`), `"sig":"M`, `"sig":"N`), integrity.ErrSignature},
 		{"other_hint", in(`{"hint":"`, `{"hint":"0`), integrity.ErrUntrusted},
 		{"other_raw_key", in(hint, `{"rawBytes":"`+base64.StdEncoding.EncodeToString(demoPEM(t, "somebody else"))+`"}`), integrity.ErrUntrusted},
 		{"raw_key_no_key", in(hint, `{"rawBytes":"AAAA"}`), integrity.ErrBundle},
 		{"other_method", in(`"publicKey":`+hint, `"x509CertificateChain":{"certificates":[{"rawBytes":"AA=="}]}`), integrity.ErrUntrusted},
-	} {
+	}
+	good = []defect{
+		{"keyid_null", in(`"keyid":""`, `"keyid":null`), nil},
+		{"keyid_absent", in(`,"keyid":""`, ``), nil},
+		{"keyid_any", in(`"keyid":""`, `"keyid":"x"`), nil},
+		{"no_log_entries", in(`,"tlogEntries":[]`, ``), nil},
+		{"empty_timestamps", in(`"tlogEntries":[]`, `"timestampVerificationData":{}`), nil},
+		{"no_hint", in(hint, `{}`), nil},
+		{"empty_hint", in(hint, `{"hint":""}`), nil},
+		{"raw_key", in(hint, `{"rawBytes":"`+base64.StdEncoding.EncodeToString(demoPEM(t, "bundles"))+`","keyDetails":"PKIX_ECDSA_P256_SHA_256"}`), nil},
+	}
+	return bad, good
+}
+
+func TestBundleDefects(t *testing.T) {
+	_, trust := testKeys(t, "bundles")
+	bad, good := bundleDefects(t)
+	for _, tt := range bad {
 		t.Run(tt.name, func(t *testing.T) {
 			fsys := spy(tiny())
-			r, err := integrity.Verifier{}.Verify(t.Context(), fsys, []byte(tt.bundle), trust)
+			r, err := integrity.Verifier{}.Verify(t.Context(), fsys, []byte(tt.input), trust)
 			wantKind(t, err, tt.want)
 			if n := fsys.opened.Load(); n != 0 {
 				t.Errorf("%d files of the model were opened", n)
@@ -275,18 +304,9 @@ func TestBundleDefects(t *testing.T) {
 			checkSource(t, r, err)
 		})
 	}
-	for _, tt := range []struct{ name, bundle string }{
-		{"keyid_null", in(`"keyid":""`, `"keyid":null`)},
-		{"keyid_absent", in(`,"keyid":""`, ``)},
-		{"keyid_any", in(`"keyid":""`, `"keyid":"x"`)},
-		{"no_log_entries", in(`,"tlogEntries":[]`, ``)},
-		{"empty_timestamps", in(`"tlogEntries":[]`, `"timestampVerificationData":{}`)},
-		{"no_hint", in(hint, `{}`)},
-		{"empty_hint", in(hint, `{"hint":""}`)},
-		{"raw_key", in(hint, `{"rawBytes":"`+base64.StdEncoding.EncodeToString(demoPEM(t, "bundles"))+`","keyDetails":"PKIX_ECDSA_P256_SHA_256"}`)},
-	} {
+	for _, tt := range good {
 		t.Run(tt.name, func(t *testing.T) {
-			if _, err := (integrity.Verifier{}).Verify(t.Context(), tiny(), []byte(tt.bundle), trust); err != nil {
+			if _, err := (integrity.Verifier{}).Verify(t.Context(), tiny(), []byte(tt.input), trust); err != nil {
 				t.Error(err)
 			}
 		})
@@ -354,54 +374,62 @@ func TestTrust(t *testing.T) {
 	}
 }
 
+// A modelDefect is one change of a model, and the findings that it must cause;
+// none means that it may be accepted.
+type modelDefect struct {
+	name   string
+	damage func(t *testing.T, dir string)
+	want   []string
+}
+
+func modelDefects() []modelDefect {
+	return []modelDefect{
+		{"nothing", func(*testing.T, string) {}, nil},
+		{"flipped", write("a", "aaab"), []string{"integrity.model.modified a"}},
+		{"flipped_in_second_shard", write("c/y", "yyyyyyyyyyzyyyyyyyyy"), []string{"integrity.model.modified c/y"}},
+		{"truncated", write("c/y", "yyyyyyyy"), []string{"integrity.model.modified c/y"}},
+		{"appended", write("a", "aaaaa"), []string{"integrity.model.modified a"}},
+		{"deleted", remove("b"), []string{"integrity.model.missing b"}},
+		{"added", write("c/z", "z"), []string{"integrity.model.extra c/z"}},
+		{"added_below_nested_git", write("c/.git/x", "z"), []string{"integrity.model.extra c/.git/x"}},
+		{"added_below_root_git", write(".git/x", "z"), nil},
+		{"added_ignored", write("tmp/x", "z"), nil},
+		{"added_beside_ignored", write("tmp2/x", "z"), []string{"integrity.model.extra tmp2/x"}},
+		{"renamed", rename("b", "d"), []string{"integrity.model.missing b", "integrity.model.extra d"}},
+		{"case", rename("b", "B"), []string{"integrity.model.extra B", "integrity.model.missing b"}},
+		{"swapped", func(t *testing.T, dir string) {
+			write("a", "bbbb")(t, dir)
+			write("b", "aaaa")(t, dir)
+		}, []string{"integrity.model.modified a", "integrity.model.modified b"}},
+		{"linked_to_copy", func(t *testing.T, dir string) {
+			rename("b", "tmp")(t, dir)
+			symlink(t, "tmp", dir, "b")
+		}, []string{"integrity.model.kind-changed b"}},
+		{"added_link", func(t *testing.T, dir string) { symlink(t, "/etc", dir, "l") }, []string{"integrity.model.extra l"}},
+		{"folder_for_file", func(t *testing.T, dir string) {
+			remove("b")(t, dir)
+			write("b/b", "bbbb")(t, dir)
+		}, []string{"integrity.model.kind-changed b", "integrity.model.extra b/b"}},
+		{"empty_folder_for_file", func(t *testing.T, dir string) {
+			remove("b")(t, dir)
+			if err := os.Mkdir(dir+"/b", 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"integrity.model.kind-changed b"}},
+		{"file_for_folder", func(t *testing.T, dir string) {
+			remove("c/x")(t, dir)
+			remove("c/y")(t, dir)
+			remove("c")(t, dir)
+			write("c", "cccc")(t, dir)
+		}, []string{"integrity.model.kind-changed c", "integrity.model.missing c/x", "integrity.model.missing c/y"}},
+	}
+}
+
 // TestModelDefects changes one thing of a signed model.
 func TestModelDefects(t *testing.T) {
 	files := map[string]string{"a": "aaaa", "b": "bbbb", "c/x": "xxxx", "c/y": "yyyyyyyyyyyyyyyyyyyy"}
 	for _, shard := range []int64{0, 8} {
-		for _, tt := range []struct {
-			name   string
-			damage func(t *testing.T, dir string)
-			want   []string
-		}{
-			{"nothing", func(*testing.T, string) {}, nil},
-			{"flipped", write("a", "aaab"), []string{"integrity.model.modified a"}},
-			{"flipped_in_second_shard", write("c/y", "yyyyyyyyyyzyyyyyyyyy"), []string{"integrity.model.modified c/y"}},
-			{"truncated", write("c/y", "yyyyyyyy"), []string{"integrity.model.modified c/y"}},
-			{"appended", write("a", "aaaaa"), []string{"integrity.model.modified a"}},
-			{"deleted", remove("b"), []string{"integrity.model.missing b"}},
-			{"added", write("c/z", "z"), []string{"integrity.model.extra c/z"}},
-			{"added_below_nested_git", write("c/.git/x", "z"), []string{"integrity.model.extra c/.git/x"}},
-			{"added_below_root_git", write(".git/x", "z"), nil},
-			{"added_ignored", write("tmp/x", "z"), nil},
-			{"added_beside_ignored", write("tmp2/x", "z"), []string{"integrity.model.extra tmp2/x"}},
-			{"renamed", rename("b", "d"), []string{"integrity.model.missing b", "integrity.model.extra d"}},
-			{"case", rename("b", "B"), []string{"integrity.model.extra B", "integrity.model.missing b"}},
-			{"swapped", func(t *testing.T, dir string) {
-				write("a", "bbbb")(t, dir)
-				write("b", "aaaa")(t, dir)
-			}, []string{"integrity.model.modified a", "integrity.model.modified b"}},
-			{"linked_to_copy", func(t *testing.T, dir string) {
-				rename("b", "tmp")(t, dir)
-				symlink(t, "tmp", dir, "b")
-			}, []string{"integrity.model.kind-changed b"}},
-			{"added_link", func(t *testing.T, dir string) { symlink(t, "/etc", dir, "l") }, []string{"integrity.model.extra l"}},
-			{"folder_for_file", func(t *testing.T, dir string) {
-				remove("b")(t, dir)
-				write("b/b", "bbbb")(t, dir)
-			}, []string{"integrity.model.kind-changed b", "integrity.model.extra b/b"}},
-			{"empty_folder_for_file", func(t *testing.T, dir string) {
-				remove("b")(t, dir)
-				if err := os.Mkdir(dir+"/b", 0o755); err != nil {
-					t.Fatal(err)
-				}
-			}, []string{"integrity.model.kind-changed b"}},
-			{"file_for_folder", func(t *testing.T, dir string) {
-				remove("c/x")(t, dir)
-				remove("c/y")(t, dir)
-				remove("c")(t, dir)
-				write("c", "cccc")(t, dir)
-			}, []string{"integrity.model.kind-changed c", "integrity.model.missing c/x", "integrity.model.missing c/y"}},
-		} {
+		for _, tt := range modelDefects() {
 			name := tt.name
 			if shard > 0 {
 				name += "_sharded"

@@ -117,10 +117,10 @@ func (s *stream) open(f *source) (err error) {
 
 // atEnd checks the file when the job's last byte was read.
 func (s *stream) atEnd(f *source) error {
-	if s.at == f.info.Size() {
+	if s.at == f.size {
 		switch n, err := io.ReadFull(s.file, s.probe[:]); {
 		case n > 0:
-			return newError(ErrChanged, f.name, "longer than its %d bytes", f.info.Size())
+			return newError(ErrChanged, f.name, "longer than its %d bytes", f.size)
 		case err != io.EOF:
 			return readError(f.name, err)
 		}
@@ -153,7 +153,7 @@ func (s *stream) start() {
 		s.hash.(*blake3tree.Digest).ResetAt(j.start - r.Start)
 		return
 	case r.End == 0:
-		s.left = s.files[j.file].info.Size()
+		s.left = s.files[j.file].size
 	default:
 		s.left = r.End - r.Start
 	}
@@ -193,8 +193,8 @@ func unchanged(f *source, file fs.File) error {
 	switch {
 	case !now.Mode().IsRegular():
 		return newError(ErrChanged, f.name, "no longer a regular file")
-	case now.Size() != then.Size():
-		return newError(ErrChanged, f.name, "was %d bytes, now %d", then.Size(), now.Size())
+	case now.Size() != f.size:
+		return newError(ErrChanged, f.name, "was %d bytes, now %d", f.size, now.Size())
 	case !now.ModTime().Equal(then.ModTime()):
 		return newError(ErrChanged, f.name, "was written to meanwhile")
 	case hasIdentity(now) && hasIdentity(then) && !os.SameFile(now, then):

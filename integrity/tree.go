@@ -18,10 +18,13 @@ type tree struct {
 	uncovered []string          // links to folders
 }
 
-// A source is a file of the model. Real differs from name for a link.
+// A source is a file of the model. Real differs from name for a link. Size is
+// that of info when the file was listed: some file systems hand out information
+// that follows the file, and the plan of hashing must not.
 type source struct {
 	name string
 	real string
+	size int64
 	info fs.FileInfo
 }
 
@@ -55,7 +58,7 @@ func listTree(ctx context.Context, fsys fs.FS, ignore ignoreList, links links) (
 	for _, e := range entries {
 		switch e.Kind {
 		case walk.Regular:
-			t.files = append(t.files, source{e.Path, e.Path, e.Info})
+			t.files = append(t.files, source{e.Path, e.Path, e.Size, e.Info})
 		case walk.Dir:
 			t.irregular[e.Path] = folder
 		case walk.Symlink:
@@ -83,7 +86,7 @@ func fileTree(fsys fs.FS, name string, links links) (*tree, error) {
 	case !info.Mode().IsRegular():
 		t.irregular[name] = oddity{ErrSpecial, walk.Other.String()}
 	default:
-		t.files = append(t.files, source{name, name, info})
+		t.files = append(t.files, source{name, name, info.Size(), info})
 	}
 	return t, nil
 }
@@ -110,7 +113,7 @@ func (t *tree) addLink(fsys fs.FS, name string, links links) {
 	case !info.Mode().IsRegular():
 		t.irregular[name] = oddity{ErrSpecial, "symbolic link to a special file"}
 	default:
-		t.files = append(t.files, source{name, real, info})
+		t.files = append(t.files, source{name, real, info.Size(), info})
 	}
 }
 

@@ -236,7 +236,7 @@ func (v Verifier) differences(ctx context.Context, fsys fs.FS, t *tree, want *Ma
 		switch {
 		case signed[f.name]:
 			files = append(files, f)
-		case want.ShardSize > 0 && f.info.Size() == 0:
+		case want.ShardSize > 0 && f.size == 0:
 			r.Uncovered = append(r.Uncovered, f.name)
 		default:
 			extra = append(extra, Resource{Path: f.name})
