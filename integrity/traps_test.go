@@ -100,6 +100,7 @@ func TestTraps(t *testing.T) {
 		{29, "linked_folder", trapLinkedFolder},
 		{30, "several_signatures", trapSignatures},
 		{31, "unknown_members", trapUnknownMembers},
+		{32, "other_keys", trapOtherKeys},
 	}
 	doc, err := os.ReadFile("FORMAT.md")
 	if err != nil {
@@ -554,4 +555,22 @@ func trapUnknownMembers(t *testing.T) {
 	// Both the specification and this package let resources and subjects have more.
 	bundle, trust := signedStatement(t, replace(t, good, `{"name":"a.txt"`, `{"size":6,"name":"a.txt"`))
 	wantProfiles(t, tinyModel(), integrity.Verifier{}, bundle, trust)
+}
+
+func trapOtherKeys(t *testing.T) {
+	key := ed25519Key(t)
+	_, err := integrity.NewKeySigner(key)
+	wantKind(t, err, integrity.ErrUnsupported)
+	_, err = integrity.NewKeyVerifier(key.Public())
+	wantKind(t, err, integrity.ErrUnsupported)
+	more := integrity.KeyPolicy{Ed25519: true}
+	signer, err := more.KeySigner(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trust, err := more.KeyVerifier(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantProfiles(t, tinyModel(), integrity.Verifier{}, mustSign(t, mustHash(t, integrity.Hasher{}, tiny()), signer), trust, integrity.LenientTrust)
 }
