@@ -9,6 +9,7 @@ import (
 	"io"
 
 	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/internal/pickle"
 )
 
 // searchWindow is how much is searched at once; windows overlap by
@@ -45,6 +46,11 @@ func (r *run) search(ctx context.Context, a *Artifact, out *Sink, h span) error 
 		w := buf[:min(int64(len(buf)), h.end-off)]
 		if _, err := a.ReadAt(w[held:], off+int64(held)); err != nil && !errors.Is(err, io.EOF) {
 			return err
+		}
+		if off == h.off && off > 0 && front(w, h.end-off) {
+			if done, err := r.tentative(ctx, a, out, h); done || err != nil {
+				return err
+			}
 		}
 		limit := len(w)
 		if off+int64(len(w)) < h.end {
@@ -94,11 +100,11 @@ func (r *run) hit(ctx context.Context, a *Artifact, out *Sink, w []byte, at span
 		}
 		return false, nil
 	}
-	if at.off == 0 || !container(w) {
+	if at.off == 0 || !container(w, at.end-at.off) {
 		return false, nil // at offset 0 every format had its chance
 	}
 	if w[0] == 0x80 {
-		if ok, err := r.tryPickle(ctx, a.Section(at.off, at.end-at.off), at.end-at.off); !ok {
+		if ok, err := r.tryPickle(ctx, a.Section(at.off, at.end-at.off), at.end-at.off, false); !ok {
 			return false, err
 		}
 	}
@@ -142,9 +148,9 @@ func (r *run) tentative(ctx context.Context, a *Artifact, out *Sink, at span) (b
 	return true, nil
 }
 
-// container reports whether w starts like something that can be loaded. The
-// tests are strict, because random bytes come here.
-func container(w []byte) bool {
+// container reports whether w, the start of size bytes, starts like something
+// that can be loaded. The tests are strict, because random bytes come here.
+func container(w []byte, size int64) bool {
 	switch {
 	case bytes.HasPrefix(w, []byte("PK\x03\x04")):
 		return len(w) >= 30 && w[4] < 64 && w[5] < 32 && w[7]&0xf0 == 0
@@ -156,7 +162,21 @@ func container(w []byte) bool {
 	case bytes.HasPrefix(w, []byte("\x1f\x8b\x08")):
 		return len(w) >= 10 && w[3]&0xe0 == 0 && (w[8] == 0 || w[8] == 2 || w[8] == 4) && (w[9] < 14 || w[9] == 255)
 	}
-	return hiddenPickle(w)
+	return hiddenPickle(w, size)
+}
+
+// front reports whether w, the start of size bytes behind a claimed range, looks
+// like one of the formats whose marks are too weak to be searched for.
+func front(w []byte, size int64) bool {
+	switch {
+	case len(w) < 8:
+		return false
+	case w[0] == 0x78 && (uint(w[0])<<8|uint(w[1]))%31 == 0, bytes.HasPrefix(w, []byte("BZh")),
+		bytes.HasPrefix(w, []byte("\x5d\x00\x00")), bytes.HasPrefix(w, []byte("\xfd7zXZ\x00")),
+		bytes.HasPrefix(w, []byte("\x28\xb5\x2f\xfd")), bytes.HasPrefix(w, []byte("\x04\x22\x4d\x18")):
+		return true
+	}
+	return pickle.Sniff(w[:min(len(w), ProbeSize)], max(size, int64(len(w)))) == pickle.Certain
 }
 
 // executable names the kind of native program that starts at w, or "". Two

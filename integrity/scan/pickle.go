@@ -151,7 +151,7 @@ func (f pickleFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
 	}
 	s.weightsOnly(t)
 	pickler(t, s.out)
-	if cerr := s.children(ctx, t); cerr != nil {
+	if cerr := s.children(ctx, t, f.policy.Loaded(t)); cerr != nil {
 		return cerr
 	}
 	if err != nil {
@@ -185,7 +185,7 @@ func (s *pickleScan) literal(l pickle.Literal) {
 			Key:        kind,
 		})
 	}
-	if len(s.literals) < maxLiterals && l.Type == pickle.Bytes && l.Length >= 64 && l.Head[0] != 0x80 && container(l.Head) {
+	if len(s.literals) < maxLiterals && l.Type == pickle.Bytes && l.Length >= 64 && l.Head[0] != 0x80 && container(l.Head, l.Length) {
 		l.Head = nil
 		s.literals = append(s.literals, l)
 	}
@@ -205,8 +205,8 @@ func (s *pickleScan) isPickle(t *pickle.Trace, found []globals.Assessment) bool 
 	if len(t.Streams) == 0 {
 		return false
 	}
-	first := t.Streams[0]
-	return first.Start == 0 && first.Complete && (first.End == s.a.Size || first.Ops >= 8)
+	first, marked := t.Streams[0], s.a.Head[0] == byte(pickle.OpProto)
+	return first.Start == 0 && (first.Complete && (marked || first.End == s.a.Size || first.Ops >= 8) || marked && len(t.Nested) > 0)
 }
 
 // ranges claims what the machine understood.
@@ -308,9 +308,9 @@ func (s *pickleScan) divergences(t *pickle.Trace) {
 	}
 }
 
-// children hands over what literals hold. Nothing shows that loading reaches
-// it; where a call does, that call is a finding of its own.
-func (s *pickleScan) children(ctx context.Context, t *pickle.Trace) error {
+// children hands over what literals hold. It is dormant unless a call hands it
+// to something that loads pickles.
+func (s *pickleScan) children(ctx context.Context, t *pickle.Trace, loaded map[int64]bool) error {
 	for _, n := range t.Nested {
 		data, err := n.Extract(s.a, s.a.Left(Memory)/2)
 		if errors.Is(err, ErrBudget) {
@@ -321,14 +321,15 @@ func (s *pickleScan) children(ctx context.Context, t *pickle.Trace) error {
 			continue
 		}
 		held := int64(len(data))
-		if ok, err := s.a.run.tryPickle(ctx, bytes.NewReader(data), held); !ok && err == nil {
+		marked := held > 0 && data[0] == byte(pickle.OpProto)
+		if ok, err := s.a.run.tryPickle(ctx, bytes.NewReader(data), held, marked); !ok && err == nil {
 			continue // numbers that happen to be opcodes
 		}
 		if err := s.a.Spend(Memory, held); err != nil {
 			return err
 		}
 		err = s.out.Child(ctx, Child{
-			Name: fmt.Sprintf("offset-%d", n.Offset), Reader: bytes.NewReader(data), Size: held, Dormant: true,
+			Name: fmt.Sprintf("offset-%d", n.Offset), Reader: bytes.NewReader(data), Size: held, Dormant: !loaded[n.Offset],
 		})
 		s.a.run.release(Memory, held)
 		if err != nil {
@@ -360,18 +361,19 @@ func (s *pickleScan) broken(t *pickle.Trace) error {
 	return nil
 }
 
-// hiddenPickle reports whether a range that starts with w may be a pickle with
-// its marker byte; tryPickle decides.
-func hiddenPickle(w []byte) bool {
+// hiddenPickle reports whether a range of size bytes that starts with w may be a
+// pickle with its marker byte; tryPickle decides.
+func hiddenPickle(w []byte, size int64) bool {
 	return len(w) >= 4 && w[0] == 0x80 && w[1] >= 2 && w[1] <= 5 &&
-		pickle.Sniff(w[:min(len(w), ProbeSize)], int64(len(w))+1) == pickle.Certain
+		pickle.Sniff(w[:min(len(w), ProbeSize)], max(size, int64(len(w)))) == pickle.Certain
 }
 
 // tryPickle executes a little of something that merely looks like a pickle.
 // Random data passes for a few opcodes, and even for imports and calls, but it
 // does not spell a name before its first fault; nor do computed names and
-// extension codes count, unless the stream is whole.
-func (r *run) tryPickle(ctx context.Context, in io.ReaderAt, size int64) (bool, error) {
+// extension codes count, unless the stream is whole. A whole stream also counts
+// that holds other pickles, or any where its place says that it is one.
+func (r *run) tryPickle(ctx context.Context, in io.ReaderAt, size int64, expected bool) (bool, error) {
 	m := pickle.Machine{Limits: pickle.Limits{Ops: min(max(r.left(Opcodes), 1), 100_000), Records: 256, Streams: 1, Resync: 1}}
 	t, err := m.Scan(ctx, in, size)
 	if err != nil {
@@ -389,7 +391,7 @@ func (r *run) tryPickle(ctx context.Context, in io.ReaderAt, size int64) (bool, 
 		}
 	}
 	endless := slices.ContainsFunc(t.Exceeded, func(x pickle.Excess) bool { return x.Limit == "Ops" })
-	return endless || len(t.Globals) > 0 && t.Streams[0].Complete, nil
+	return endless || (expected || len(t.Globals) > 0 || len(t.Nested) > 0) && t.Streams[0].Complete, nil
 }
 
 // identifier reports whether a text is a dotted name of at least two ASCII

@@ -36,30 +36,37 @@ func alphabet(c byte) bool {
 // nestedIn reports whether a literal of size bytes that starts with head holds
 // a pickle that names something, and in which encodings, outermost first.
 func nestedIn(head []byte, size int64, e encoding) ([]string, bool) {
-	whole := int64(len(head)) >= size
-	switch e {
+	switch whole := int64(len(head)) >= size; e {
 	case quoted:
-		head = unescape(head)
+		head, size = decodedHead(unescape(head), whole)
 	case escaped:
-		head = []byte(unescapeUnicode(head))
+		head, size = decodedHead([]byte(unescapeUnicode(head)), whole)
 	}
-	return unwrap(head, whole, nil)
+	return unwrap(head, size, nil)
 }
 
 // SniffNested reports whether text holds a pickle that names something, as it
 // stands or in up to four encodings, which it returns outermost first.
 func SniffNested(text []byte) ([]string, bool) {
-	return unwrap(text[:min(len(text), sniffSize)], len(text) <= sniffSize, nil)
+	return unwrap(text[:min(len(text), sniffSize)], int64(len(text)), nil)
 }
 
-func unwrap(head []byte, whole bool, around []string) ([]string, bool) {
+// decodedHead is a decoded head with the size of the content it starts.
+func decodedHead(head []byte, whole bool) ([]byte, int64) {
+	if whole && len(head) < sniffSize {
+		return head, int64(len(head))
+	}
+	return head, max(someSize, int64(len(head)))
+}
+
+func unwrap(head []byte, size int64, around []string) ([]string, bool) {
 	if len(head) < 6 {
 		return nil, false
 	}
 	// Behind its marker a whole pickle counts that names nothing itself: another
 	// may follow it, or lie in its literals.
 	if marked := head[0] == byte(OpProto) && head[1] <= 5; marked || mayStart[head[0]] && names(head) {
-		p := probe(head, whole)
+		p := probe(head, size)
 		if p.globals > 0 && p.likelihood() == Certain || marked && (p.ranOut && p.ops >= 1 || p.stopped) {
 			return around, true
 		}
@@ -74,7 +81,8 @@ func unwrap(head []byte, whole bool, around []string) ([]string, bool) {
 		{"zlib", inflateHead}, {"gzip", gunzipHead}, {"hex", unhexHead}, {"base64", unbase64Head}, {"latin1", unlatinHead},
 	} {
 		if inner := step.decode(head); len(inner) >= 6 {
-			if all, ok := unwrap(inner, whole && len(inner) < sniffSize, append(around[:len(around):len(around)], step.name)); ok {
+			inner, size := decodedHead(inner, int64(len(head)) >= size)
+			if all, ok := unwrap(inner, size, append(around[:len(around):len(around)], step.name)); ok {
 				return all, true
 			}
 		}

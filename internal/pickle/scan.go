@@ -208,7 +208,7 @@ func (m *machine) next(pos int64) (int64, bool) {
 		if !mayStart[head[0]] {
 			continue
 		}
-		p := probe(head, off+int64(len(head)) == m.in.size)
+		p := probe(head, m.in.size-off)
 		m.probed += int64(p.ops)
 		if m.probed > budget {
 			m.opAt = off

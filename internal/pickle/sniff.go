@@ -3,7 +3,12 @@ package pickle
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
+	"unicode/utf8"
 )
+
+// someSize is the size of content of which only a head is known.
+const someSize = math.MaxInt32
 
 // A Likelihood says how sure [Sniff] is.
 type Likelihood uint8
@@ -18,8 +23,7 @@ const (
 // Sniff says whether content of size bytes that starts with head is a pickle
 // of any protocol, with or without its marker byte. 4 KiB of head are enough.
 func Sniff(head []byte, size int64) Likelihood {
-	whole := int64(len(head)) >= size
-	return probe(head[:min(len(head), sniffSize)], whole && len(head) <= sniffSize).likelihood()
+	return probe(head[:min(len(head), sniffSize)], max(size, int64(len(head)))).likelihood()
 }
 
 // mayStart are the opcodes that can run on an empty stack.
@@ -44,7 +48,7 @@ type probed struct {
 	proto    bool // starts with PROTO 0 to 5
 	stopped  bool // reached STOP with a value
 	end      int  // bytes consumed
-	ranOut   bool // the head ended first, and more follows
+	ranOut   bool // the head ended first, and what its last opcode claims may follow
 	trailing bool // the data ended without STOP, no other fault
 }
 
@@ -52,22 +56,23 @@ func (p probed) likelihood() Likelihood {
 	switch {
 	case p.globals > 0 && (p.stopped || p.proto || p.acts > 0 || p.ops >= 2):
 		return Certain
-	case p.proto && (p.stopped || p.ranOut && p.ops >= 2 || p.ops >= 4):
+	case p.proto && (p.stopped || p.ranOut || p.ops >= 4):
 		return Certain
 	case p.stopped && p.ops >= 2:
 		return Possible
 	case p.ranOut && p.ops >= 8:
 		return Certain
-	case p.ranOut && p.ops >= 1, p.proto, p.globals > 0:
+	case p.ranOut, p.proto, p.globals > 0:
 		return Possible
 	}
 	return Unlikely
 }
 
-// probe executes b over kinds of values alone. It is a small twin of
-// machine.run that stops at the first thing no loader would do.
-func probe(b []byte, whole bool) (p probed) {
+// probe executes b, the start of total bytes, over kinds of values alone. It is
+// a small twin of machine.run that stops at the first thing no loader would do.
+func probe(b []byte, total int64) (p probed) {
 	const depth = 256
+	whole := total <= int64(len(b))
 	var (
 		stack [depth]byte // 's' string, 't' tuple, 'c' container, 'g' callable or object, 'o' other
 		n     int
@@ -117,7 +122,7 @@ func probe(b []byte, whole bool) (p probed) {
 			size, ok := argumentSize(op, b[i:])
 			if !ok || size > uint64(len(b)-i) {
 				// A length that the file could hold says nothing yet.
-				p.ranOut = !whole && (!ok || size < 1<<40)
+				p.ranOut = !whole && (!ok || size <= uint64(total-int64(i)))
 				return p
 			}
 			if op == OpProto && b[i] > 5 {
@@ -337,8 +342,12 @@ func plausible(op Op, arg []byte, certain bool) bool {
 	return true
 }
 
-// dotted reports whether b is a chain of identifiers.
+// dotted reports whether b is a chain of identifiers. Letters that are not
+// ASCII are taken for what they are.
 func dotted(b []byte) bool {
+	if !validName(b) {
+		return false
+	}
 	start := true
 	for _, c := range b {
 		switch {
@@ -352,7 +361,7 @@ func dotted(b []byte) bool {
 			if start {
 				return false
 			}
-		case c == '_', c|0x20 >= 'a' && c|0x20 <= 'z':
+		case c == '_', c|0x20 >= 'a' && c|0x20 <= 'z', c >= utf8.RuneSelf:
 		default:
 			return false
 		}

@@ -388,6 +388,31 @@ func (a *assessor) write(i int) {
 	a.add(x)
 }
 
+// Loaded are the offsets of literals that a call on load hands to something
+// that loads pickles.
+func (p Policy) Loaded(t *pickle.Trace) map[int64]bool {
+	if len(t.Nested) == 0 {
+		return nil
+	}
+	tables, loaded := p.tables(), make(map[int64]bool)
+	for _, c := range t.Calls {
+		if c.Global < 0 || c.AfterFault {
+			continue
+		}
+		g := tables.grade(t.Globals[c.Global].Module, t.Globals[c.Global].Name)
+		if g.Effect != Load && g.Need != NeedPayload {
+			continue
+		}
+		walk(c.Args, func(v pickle.Value) bool {
+			if v.Type == pickle.Bytes || v.Type == pickle.Str {
+				loaded[v.Offset] = true
+			}
+			return true
+		})
+	}
+	return loaded
+}
+
 func operand(g *pickle.Global, i int) string {
 	if i < len(g.Operands) {
 		return g.Operands[i].String()

@@ -42,7 +42,9 @@ func codes() []Technique {
 		})
 	}
 	pop, none := op(pickle.OpPop), op(pickle.OpNone)
-	inMemo := &key{91}
+	inMemo, again := &key{91}, &key{77}
+	huge := line(pickle.OpPut, "18446744073709551616")
+	huge.key = &key{-1}
 	return []Technique{
 		noise("dup-pop", "4.4#3", still(op(pickle.OpDup), pop)),
 		noise("mark-pop", "4.4#3", still(op(pickle.OpMark), pop)),
@@ -70,7 +72,7 @@ func codes() []Technique {
 			d.Code = out
 		}),
 		noise("memoize", "4.4#2", func(d *Draft) []Instruction { return join(put(pickle.OpMemoize, d.newKey())) }),
-		noise("memo-redefined", "4.4#15", still(op(pickle.OpBinput, 77), none, op(pickle.OpBinput, 77), pop)),
+		noise("memo-redefined", "4.4#15", still(put(pickle.OpBinput, again), none, put(pickle.OpBinput, again), pop)),
 		behind("missing-key-behind", "4.4#2", pop, op(pickle.OpBinget, 250)),
 		behind("global-of-int-behind", "4.4#2", pop, integer(42), str("system"), op(pickle.OpStackGlobal)),
 
@@ -97,7 +99,7 @@ func codes() []Technique {
 		before("binstring-not-ascii", "4.4#12", counted(pickle.OpBinstring, 4, "\xc3\xa9"), pop),
 		before("string-latin1", "4.4#12", line(pickle.OpString, "'\xe9'"), pop),
 		before("global-not-ascii", "4.1", global("prerun_mark", "\u00e9"), pop),
-		before("put-huge", "4.4#15", none, line(pickle.OpPut, "18446744073709551616"), pop),
+		before("put-huge", "4.4#15", none, huge, pop),
 		before("leftover-value", "4.4#15", none),
 		before("leftover-mark", "4.4#15", none, op(pickle.OpMark)),
 		way("protocol-switch", "4.4#8", func(d *Draft) {

@@ -41,7 +41,8 @@ type Draft struct {
 	Data     []byte        // of stages Stream and File
 	Min, Max int           // protocols in which Code means what it should
 
-	Name string // of the file
+	Name   string // of the file
+	Behind bool   // the pickle does not start where the file does
 
 	// Open says how the pickle is reached in the file, outermost first, in the
 	// words of the script that runs it under CPython; see run.py.
@@ -125,6 +126,9 @@ func Techniques() []Technique {
 	}
 	return all
 }
+
+// Refuse says that the draft cannot be what the technique needs.
+func (d *Draft) Refuse() { d.Max = -1 }
 
 // protocols narrows the protocols in which the code works.
 func (d *Draft) protocols(least, most int) {

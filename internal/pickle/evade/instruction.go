@@ -17,7 +17,7 @@ type Instruction struct {
 	Top   bool // leaves a value on the stack, above the last mark
 
 	// Memo instructions get their key when the stream is assembled, because
-	// MEMOIZE counts.
+	// MEMOIZE counts; one that has its key in Bytes says so for the count.
 	memo pickle.Op
 	key  *key
 }
@@ -81,6 +81,9 @@ func assemble(code []Instruction) []byte {
 		case pickle.OpGet, pickle.OpBinget, pickle.OpLongBinget:
 			out = appendKey(out, in.memo, in.key.n)
 		default:
+			if in.key != nil {
+				known[in.key.n] = true
+			}
 			out = append(out, in.Bytes...)
 		}
 	}

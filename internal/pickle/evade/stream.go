@@ -74,7 +74,7 @@ func streams() []Technique {
 		around("noise-behind", "4.4#10", nil, bytes.Repeat([]byte{0xff, 0xd8, 0, 1}, 64)),
 		// No loader starts behind text, so it is a file and nothing to nest.
 		{Name: "text-first", Row: "4.4#24", Takes: Stream, Gives: File, Apply: func(d *Draft) {
-			d.Data = append([]byte("version https://git-lfs.github.com/spec/v1\n"), d.Data...)
+			d.Data, d.Behind = append([]byte("version https://git-lfs.github.com/spec/v1\n"), d.Data...), true
 		}},
 		around("padded-buffer", "4.4#13", assemble(join(op(pickle.OpProto, 4), counted(pickle.OpBinbytes, 4, string(make([]byte, 8<<10))), op(pickle.OpStop))), nil),
 	}
