@@ -2,4 +2,9 @@ package scan
 
 // tabularFormats are the formats of models of tables and of statistics
 // environments.
-func tabularFormats() []Format { return nil }
+func tabularFormats() []Format {
+	return []Format{
+		xgboostFormat{},
+		rFormat{},
+	}
+}
