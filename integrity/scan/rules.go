@@ -1,5 +1,7 @@
 package scan
 
+//go:generate go test -count=1 -run ^TestRuleReference$ . -update
+
 import (
 	"slices"
 	"strings"

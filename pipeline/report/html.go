@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/internal/ruledoc"
 )
 
 //go:embed page.html
@@ -281,35 +281,9 @@ func newPageRule(r prerun.Rule, open bool) *pageRule {
 		if ref.Edition != "" {
 			text += " (" + ref.Edition + ")"
 		}
-		out.Refs = append(out.Refs, pageRef{clean(text), link(ref)})
+		out.Refs = append(out.Refs, pageRef{clean(text), ruledoc.Link(ref)})
 	}
 	return out
-}
-
-// Identifiers that are safe to make an address of.
-var (
-	cweID   = regexp.MustCompile(`^CWE-([0-9]{1,6})$`)
-	cveID   = regexp.MustCompile(`^CVE-[0-9]{4}-[0-9]{4,12}$`)
-	atlasID = regexp.MustCompile(`^AML\.T[0-9]{4}(\.[0-9]{3})?$`)
-)
-
-// link is where a reference can be read, or "".
-func link(r prerun.Reference) string {
-	switch r.Catalogue {
-	case "CWE":
-		if m := cweID.FindStringSubmatch(r.ID); m != nil {
-			return "https://cwe.mitre.org/data/definitions/" + m[1] + ".html"
-		}
-	case "CVE":
-		if cveID.MatchString(r.ID) {
-			return "https://www.cve.org/CVERecord?id=" + r.ID
-		}
-	case "ATLAS":
-		if atlasID.MatchString(r.ID) {
-			return "https://atlas.mitre.org/techniques/" + r.ID
-		}
-	}
-	return ""
 }
 
 func newPageFinding(f prerun.Finding, waived map[string]Waiver) pageFinding {

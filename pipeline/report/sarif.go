@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/internal/ruledoc"
 )
 
 const (
@@ -118,7 +119,7 @@ func sarifRules(rules []prerun.Rule, index map[string]int) []object {
 				tags = append(tags, tag)
 			}
 			references = append(references, object{"catalogue": clean(ref.Catalogue), "edition": clean(ref.Edition), "id": clean(ref.ID)})
-			if address := link(ref); address != "" {
+			if address := ruledoc.Link(ref); address != "" {
 				help.WriteString("\n\n[" + md(ref.ID) + "](" + address + ")")
 			}
 		}
