@@ -145,7 +145,7 @@ func completenessOf(err error) Completeness {
 // some sort: it is a loader's format, or no text at all. Text under a model's
 // name is a model that nobody could read.
 func (c claimant) notText() bool {
-	return len(c.info.Extensions) > 0 || c.info.ID != "text" && !c.info.within("text")
+	return len(c.info.Extensions) > 0 || c.info.ID != "text" && !slices.Contains(c.info.Within, "text")
 }
 
 // unrecognised notes that nothing that loaders open was found in the file; its

@@ -17,6 +17,11 @@ func graphFormats() []Format {
 	return []Format{
 		tfliteFormat{},
 		executorchFormat{},
+		coremlFormat{},
+		coremlWeightsFormat{},
+		coremlPackageFormat{},
+		openvinoFormat{},
+		placedFormat{"openvino-weights", openvinoWeights},
 	}
 }
 

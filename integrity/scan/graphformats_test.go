@@ -158,11 +158,127 @@ func TestExecuTorch(t *testing.T) {
 	})
 }
 
+func TestCoreML(t *testing.T) {
+	p := func() build.Proto { return nil }
+	dense := p().Text(1, "fc").Bytes(140, p().Int(1, 4))
+	custom := p().Text(1, "c").Bytes(500, p().Text(10, "EvilLayer"))
+	network := build.CoreML(500, build.CoreMLNetwork(dense))
+	program := func(file string, off uint64) []byte { return build.CoreML(502, build.CoreMLProgram(file, off)) }
+	weights := map[string][]byte{"weights/weight.bin": build.CoreMLWeights(make([]byte, 16), make([]byte, 70))}
+	pipeline := func(field int32, models ...build.Proto) []byte {
+		var list build.Proto
+		for _, m := range models {
+			list = list.Bytes(1, m)
+		}
+		if field != 202 {
+			list = p().Bytes(1, list)
+		}
+		return build.CoreML(field, list)
+	}
+	linked := func(name, search string) []byte {
+		return build.CoreML(556, p().Bytes(1, p().Bytes(1, p().Text(1, name)).Bytes(2, p().Text(1, search))))
+	}
+	deep := p()
+	for range 200 {
+		deep = build.CoreMLNetwork(p().Bytes(605, p().Bytes(1, deep)))
+	}
+	manifest := func(path string) []byte {
+		return mustJSON(map[string]any{"fileFormatVersion": "1.0.0", "itemInfoEntries": map[string]any{"a": map[string]string{"path": path}}})
+	}
+	cutBlob := build.CoreMLWeights(make([]byte, 100))
+
+	runFormats(t, []formatCase{
+		{"network", "m.mlmodel", network, nil, scan.Clean, scan.Complete, nil},
+		{"any_name", "model", network, nil, scan.Clean, scan.Complete, nil},
+		{"type_first", "m.mlmodel", p().Bytes(500, build.CoreMLNetwork(dense)).Int(1, 4), nil, scan.Clean, scan.Complete, nil},
+		{"trees", "m.mlmodel", build.CoreML(402, p().Bytes(1, make([]byte, 5000))), nil, scan.Clean, scan.Complete, nil},
+		{"long_description", "m.mlmodel", p().Int(1, 1).Bytes(2, p().Text(1, strings.Repeat("x", 9000))).Bytes(500, build.CoreMLNetwork(dense)), nil, scan.Clean, scan.Complete, nil},
+		{"control_flow", "m.mlmodel", build.CoreML(500, build.CoreMLNetwork(
+			p().Bytes(605, p().Bytes(1, build.CoreMLNetwork(dense)).Bytes(2, build.CoreMLNetwork(dense))),
+			p().Bytes(615, p().Text(2, "c").Bytes(4, build.CoreMLNetwork(dense))))), nil, scan.Clean, scan.Complete, nil},
+		{"pipeline", "m.mlmodel", pipeline(202, network, network), nil, scan.Clean, scan.Complete, nil},
+		{"pipeline_classifier", "m.mlmodel", pipeline(200, network), nil, scan.Clean, scan.Complete, nil},
+		{"program", "m.mlmodel", program("@model_path/weights/weight.bin", 64), weights, scan.Clean, scan.Complete, nil},
+		{"vision", "m.mlmodel", build.CoreML(2002, p().Int(1, 1)), nil, scan.Clean, scan.Complete, nil},
+		{"weights", "weight.bin", build.CoreMLWeights(make([]byte, 16), build.ELF()), nil, scan.Clean, scan.Complete, nil},
+		{"manifest", "Manifest.json", manifest("com.apple.CoreML/model.mlmodel"), nil, scan.Clean, scan.Complete, nil},
+		{"other_manifest", "Manifest.json", []byte(`{"path": "/x"}`), nil, scan.Clean, scan.Complete, nil},
+
+		{"custom_layer", "m.mlmodel", build.CoreML(403, build.CoreMLNetwork(dense, custom)), nil, scan.Suspicious, scan.Complete, []string{"scan.coreml.custom-layer"}},
+		{"custom_layer_in_loop", "m.mlmodel", build.CoreML(500, build.CoreMLNetwork(p().Bytes(615, p().Text(2, "c").Bytes(4, build.CoreMLNetwork(custom))))), nil, scan.Suspicious, scan.Complete, []string{"scan.coreml.custom-layer"}},
+		{"custom_layer_in_branch", "m.mlmodel", build.CoreML(500, build.CoreMLNetwork(p().Bytes(605, p().Bytes(2, build.CoreMLNetwork(custom))))), nil, scan.Suspicious, scan.Complete, []string{"scan.coreml.custom-layer"}},
+		{"custom_model", "m.mlmodel", build.CoreML(555, p().Text(10, "EvilModel")), nil, scan.Suspicious, scan.Complete, []string{"scan.coreml.custom-model"}},
+		{"custom_in_pipeline", "m.mlmodel", pipeline(201, network, pipeline(202, build.CoreML(555, p().Text(10, "EvilModel")))), nil, scan.Suspicious, scan.Complete, []string{"scan.coreml.custom-model"}},
+		{"linked", "m.mlmodel", linked("Other.mlmodelc", "$BUNDLE_MAIN:models"), nil, scan.Suspicious, scan.Complete, []string{"scan.coreml.linked-model"}},
+		{"linked_outside", "m.mlmodel", linked("Other.mlmodelc", "models:../../x"), nil, scan.Malicious, scan.Complete, []string{"scan.coreml.linked-model"}},
+		{"weights_absolute", "m.mlmodel", program("/etc/passwd", 0), nil, scan.Malicious, scan.Complete, []string{"scan.coreml.weights-path"}},
+		{"weights_climb", "m.mlmodel", program("@model_path/../../x", 0), nil, scan.Malicious, scan.Complete, []string{"scan.coreml.weights-path"}},
+		{"weights_range", "m.mlmodel", program("@model_path/weights/weight.bin", 1<<40), weights, scan.Suspicious, scan.Complete, []string{"scan.coreml.weights-range"}},
+		{"weights_missing", "m.mlmodel", program("@model_path/weights/weight.bin", 64), nil, scan.Unknown, scan.Inconclusive, nil},
+		{"serialized", "m.mlmodel", build.CoreML(3000, p().Text(1, "x").Bytes(2, []byte("y"))), nil, scan.Unknown, scan.Inconclusive, nil},
+		{"elf_in_unknown_field", "m.mlmodel", network.Bytes(190, build.ELF()), nil, scan.Malicious, scan.Complete, []string{"scan.file.embedded-executable"}},
+		{"elf_in_late_field", "m.mlmodel", build.CoreML(402, p().Bytes(1, make([]byte, 5000))).Bytes(190, build.ELF()), nil, scan.Malicious, scan.Complete, []string{"scan.file.embedded-executable"}},
+		{"deep", "m.mlmodel", build.CoreML(500, deep), nil, scan.Unknown, scan.Failed, nil},
+		{"cut", "m.mlmodel", network[:len(network)-3], nil, scan.Unknown, scan.Inconclusive, nil},
+		{"weights_elf_between", "weight.bin", slices.Concat(cutBlob, make([]byte, 28), build.ELF()), nil, scan.Malicious, scan.Complete, []string{"scan.file.embedded-executable"}},
+		{"weights_cut", "weight.bin", cutBlob[:200], nil, scan.Unknown, scan.Failed, nil},
+		{"manifest_climbs", "Manifest.json", manifest("../../.ssh/id_rsa"), nil, scan.Malicious, scan.Complete, []string{"scan.coreml.manifest-path"}},
+		{"manifest_absolute", "Manifest.json", manifest("/etc/passwd"), nil, scan.Malicious, scan.Complete, []string{"scan.coreml.manifest-path"}},
+	})
+}
+
+func TestOpenVINO(t *testing.T) {
+	bin := map[string][]byte{"m.bin": make([]byte, 16)}
+	plain := build.OpenVINO("0", "16", `<layer id="1" name="r" type="ReLU" version="opset13"/>`)
+	layer := func(s string) []byte { return build.OpenVINO("0", "16", s) }
+	text := func(old, new string) []byte { return bytes.Replace(plain, []byte(old), []byte(new), 1) }
+
+	runFormats(t, []formatCase{
+		{"plain", "m.xml", plain, bin, scan.Clean, scan.Complete, nil},
+		{"weights", "m.bin", make([]byte, 16), map[string][]byte{"m.xml": plain}, scan.Clean, scan.Complete, nil},
+		{"no_weights_needed", "m.xml", build.OpenVINO("0", "0"), nil, scan.Clean, scan.Complete, nil},
+		{"body", "m.xml", layer(`<layer name="l" type="Loop" version="opset5"><body><layers><layer name="x" type="Add" version="opset1"/></layers></body></layer>`), bin, scan.Clean, scan.Complete, nil},
+		{"tokenizer", "m.xml", layer(`<layer name="t" type="BPETokenizer" version="extension"/>`), bin, scan.Clean, scan.Complete, nil},
+		{"bom", "m.xml", append([]byte("\xef\xbb\xbf"), plain...), bin, scan.Clean, scan.Complete, nil},
+		{"other_xml", "m.xml", []byte(`<svg><g/></svg>`), nil, scan.Clean, scan.Complete, nil},
+		{"other_doctype", "page.xml", []byte(`<!DOCTYPE html><html></html>`), nil, scan.Clean, scan.Complete, nil},
+		{"other_broken", "page.xml", []byte("<p>a & b"), nil, scan.Clean, scan.Complete, nil},
+
+		{"custom", "m.xml", layer(`<layer name="e" type="Evil" version="extension"/>`), bin, scan.Suspicious, scan.Complete, []string{"scan.openvino.custom-layer"}},
+		{"custom_set", "m.xml", layer(`<layer name="e" type="ReLU" version="opsetx"/>`), bin, scan.Suspicious, scan.Complete, []string{"scan.openvino.custom-layer"}},
+		{"custom_unnamed_set", "m.xml", layer(`<layer name="e" type="Evil"/>`), bin, scan.Suspicious, scan.Complete, []string{"scan.openvino.custom-layer"}},
+		{"custom_in_body", "m.xml", layer(`<layer name="l" type="If" version="opset8"><then_body><layers><layer name="x" type="Evil" version="own"/></layers></then_body></layer>`), bin, scan.Suspicious, scan.Complete, []string{"scan.openvino.custom-layer"}},
+		{"library", "m.xml", text("Runtime_version value=\"2025.3.0\"", "extension path=\"../libevil.so\""), bin, scan.Malicious, scan.Complete, []string{"scan.openvino.library-reference"}},
+		{"doctype", "m.xml", text("<net", "<!DOCTYPE net>\n<net"), bin, scan.Suspicious, scan.Complete, []string{"scan.xml.document-type"}},
+		{"entity", "m.xml", text("<net", "<!DOCTYPE net [<!ENTITY x SYSTEM \"file:///etc/passwd\">]>\n<net"), bin, scan.Malicious, scan.Complete, []string{"scan.xml.document-type"}},
+		{"entity_used", "m.xml", text("<net name=\"tiny\"", "<!DOCTYPE net [<!ENTITY x \"y\">]>\n<net name=\"&x;\""), bin, scan.Malicious, scan.Failed, []string{"scan.xml.document-type"}},
+		{"range", "m.xml", build.OpenVINO("8", "16"), bin, scan.Suspicious, scan.Complete, []string{"scan.openvino.weights-range"}},
+		{"range_negative", "m.xml", build.OpenVINO("-8", "16"), bin, scan.Suspicious, scan.Complete, []string{"scan.openvino.weights-range"}},
+		{"padded", "m.xml", text("<net", "<!--"+strings.Repeat("x", 9000)+"-->\n<net"), bin, scan.Clean, scan.Complete, nil},
+		{"padded_custom", "m.xml", bytes.Replace(layer(`<layer type="Evil" version="own"/>`), []byte("<net"), []byte("<!--"+strings.Repeat("x", 9000)+"-->\n<net"), 1), bin, scan.Suspicious, scan.Complete, []string{"scan.openvino.custom-layer"}},
+		{"missing", "m.xml", plain, nil, scan.Unknown, scan.Inconclusive, nil},
+		{"old", "m.xml", text(`version="11"`, `version="6"`), bin, scan.Unknown, scan.Inconclusive, nil},
+		{"cut", "m.xml", plain[:len(plain)/2], bin, scan.Unknown, scan.Failed, nil},
+		{"mismatched", "m.xml", text("</layers>", "</layer>"), bin, scan.Unknown, scan.Failed, nil},
+		{"broken_before_root", "m.xml", append([]byte("<?xml version=\"1.0\"?>\n<a & b>"), plain...), bin, scan.Unknown, scan.Failed, nil},
+		{"utf16", "m.xml", []byte("\xff\xfe<\x00n\x00e\x00t\x00>\x00"), bin, scan.Unknown, scan.Failed, nil},
+		{"deep", "m.xml", []byte("<net>" + strings.Repeat("<a>", 1000)), bin, scan.Unknown, scan.Inconclusive, nil},
+		{"weights_elf", "m.bin", slices.Concat(make([]byte, 16), build.ELF()), map[string][]byte{"m.xml": plain}, scan.Malicious, scan.Complete, []string{"scan.file.embedded-executable"}},
+		{"weights_pickle", "m.bin", build.Attack(), map[string][]byte{"m.xml": plain}, scan.Malicious, scan.Complete, []string{"scan.pickle.call-on-load"}},
+	})
+}
+
 // graphSeeds are one file of each format of graphs.
 func graphSeeds() [][]byte {
 	return [][]byte{
 		build.TFLite(make([]byte, 16), nil, "FlexReadFile", "Own"),
 		build.ExecuTorch([]string{"aten::add", "own::run"}, []string{"XnnpackBackend"}, make([]byte, 16), nil),
+		build.CoreML(500, build.CoreMLNetwork(build.Proto(nil).Bytes(500, build.Proto(nil).Text(10, "Own")))),
+		build.CoreML(502, build.CoreMLProgram("/x", 3)),
+		build.CoreML(556, build.Proto(nil).Bytes(1, build.Proto(nil).Bytes(1, build.Proto(nil).Text(1, "x")))),
+		build.CoreMLWeights(make([]byte, 16), make([]byte, 3)),
+		build.OpenVINO("0", "16", `<layer type="Own" version="own"/>`),
+		[]byte(`<!DOCTYPE net [<!ENTITY x "y">]><net version="11"><a b="x.so">&amp;</a></net>`),
 	}
 }
 
@@ -176,5 +292,11 @@ func fuzzGraph(f *testing.F, id, name string) {
 }
 
 func FuzzTFLite(f *testing.F) { fuzzGraph(f, "tflite", "a.tflite") }
+
+func FuzzCoreML(f *testing.F) { fuzzGraph(f, "coreml", "a.mlmodel") }
+
+func FuzzCoreMLWeights(f *testing.F) { fuzzGraph(f, "coreml-weights", "a.bin") }
+
+func FuzzOpenVINO(f *testing.F) { fuzzGraph(f, "openvino", "a.xml") }
 
 func FuzzExecuTorch(f *testing.F) { fuzzGraph(f, "executorch", "a.pte") }

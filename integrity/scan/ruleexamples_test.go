@@ -34,7 +34,7 @@ type ruleExample struct {
 func ruleExamples() map[string]ruleExample {
 	all := make(map[string]ruleExample)
 	for _, list := range []map[string]ruleExample{
-		engineExamples(), archiveExamples(), pickleExamples(), torchExamples(), kerasExamples(), graphExamples(), repositoryExamples(),
+		engineExamples(), archiveExamples(), pickleExamples(), torchExamples(), kerasExamples(), graphExamples(), graphFileExamples(), repositoryExamples(),
 	} {
 		maps.Copy(all, list)
 	}

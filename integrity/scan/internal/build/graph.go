@@ -3,6 +3,9 @@ package build
 import (
 	"maps"
 	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // Flat is a table of a flat buffer by slot. Values are uint8, uint32, int32,
@@ -152,4 +155,57 @@ func ExecuTorch(operators, delegates []string, data []byte, change func(program 
 	le.PutUint64(out[24:], uint64(len(out)))
 	le.PutUint64(out[32:], uint64(len(data)))
 	return append(out, data...)
+}
+
+// CoreML is a Core ML model of that type, a field of the oneof.
+func CoreML(field int32, model Proto) Proto {
+	description := Proto(nil).Bytes(1, Proto(nil).Text(1, "x")).Bytes(10, Proto(nil).Text(1, "y"))
+	return Proto(nil).Int(1, 4).Bytes(2, description).Bytes(protowire.Number(field), model)
+}
+
+// CoreMLNetwork is a neural network of these layers.
+func CoreMLNetwork(layers ...Proto) Proto {
+	var n Proto
+	for _, l := range layers {
+		n = n.Bytes(1, l)
+	}
+	return n
+}
+
+// CoreMLProgram is an ML program that reads a constant from a file.
+func CoreMLProgram(file string, off uint64) Proto {
+	blob := Proto(nil).Text(1, file).Int(2, off)
+	value := Proto(nil).Bytes(2, Proto(nil).Int(1, 1)).Bytes(5, blob)
+	constant := Proto(nil).Text(1, "const").Bytes(5, Proto(nil).Text(1, "val").Bytes(2, value))
+	nested := Proto(nil).Text(1, "cond").Bytes(4, Proto(nil).Bytes(3, constant))
+	function := Proto(nil).Text(2, "CoreML5").Bytes(3, Proto(nil).Text(1, "CoreML5").Bytes(2, Proto(nil).Bytes(3, nested)))
+	return Proto(nil).Int(1, 1).Bytes(2, Proto(nil).Text(1, "main").Bytes(2, function))
+}
+
+// CoreMLWeights is a weights file of these constants.
+func CoreMLWeights(blobs ...[]byte) []byte {
+	out := append(le.AppendUint32(le.AppendUint32(nil, uint32(len(blobs))), 2), make([]byte, 56)...)
+	for _, b := range blobs {
+		for len(out)%64 != 0 {
+			out = append(out, 0)
+		}
+		out = le.AppendUint32(le.AppendUint32(out, 0xdeadbeef), 1)
+		out = le.AppendUint64(le.AppendUint64(out, uint64(len(b))), uint64(len(out)+56))
+		out = append(append(out, make([]byte, 40)...), b...)
+	}
+	return out
+}
+
+// OpenVINO is the XML of a model with a constant and these further layers.
+func OpenVINO(off, size string, layers ...string) []byte {
+	return []byte(`<?xml version="1.0"?>
+<net name="tiny" version="11">
+	<layers>
+		<layer id="0" name="c" type="Const" version="opset1"><data element_type="f32" shape="4" offset="` + off + `" size="` + size + `"/></layer>
+		` + strings.Join(layers, "\n") + `
+	</layers>
+	<edges><edge from-layer="0" from-port="0" to-layer="1" to-port="0"/></edges>
+	<rt_info><Runtime_version value="2025.3.0"/></rt_info>
+</net>
+`)
 }

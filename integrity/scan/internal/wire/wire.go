@@ -124,6 +124,30 @@ func (d *Reader) Walk(off, end int64, yield func(Field) error) error {
 	return nil
 }
 
+// Head yields the fields of a message of which only the start is at hand, as
+// long as their tags stand there and yield returns true. A field may reach
+// beyond head, but not beyond size. It reports whether nothing was malformed.
+func Head(head []byte, size int64, yield func(Field) bool) bool {
+	for off := int64(0); off < int64(len(head)); {
+		rest := head[off:]
+		f, n, err := parse(rest[:min(longest, len(rest))], off)
+		if err != nil {
+			return size > int64(len(head)) && len(rest) < longest // cut by the head
+		}
+		if f.Type == Bytes && f.Len > size-f.Off {
+			return false
+		}
+		if !yield(f) {
+			return true
+		}
+		off += n
+		if f.Type == Bytes {
+			off = f.End()
+		}
+	}
+	return true
+}
+
 // parse reads tag and value, or tag and length, at the start of p.
 func parse(p []byte, off int64) (Field, int64, error) {
 	num, typ, n := protowire.ConsumeTag(p)

@@ -80,3 +80,33 @@ func FuzzWalk(f *testing.F) {
 		})
 	})
 }
+
+// TestHead sees the tag of a field that reaches beyond what is at hand.
+func TestHead(t *testing.T) {
+	m := build.Proto(nil).Int(1, 9).Text(2, "abc").Bytes(3, make([]byte, 100)).Int(4, 1)
+	for _, tt := range []struct {
+		name string
+		head []byte
+		size int
+		want string
+		ok   bool
+	}{
+		{"whole", m, len(m), "1 2 3 4 ", true},
+		{"long_field", m[:20], len(m), "1 2 3 ", true},
+		{"cut_in_tag", m[:8], len(m), "1 2 ", true},
+		{"cut_file", m[:20], 20, "1 2 ", false},
+		{"malformed", []byte("\x08\x01\x00"), 3, "1 ", false},
+		{"empty", nil, 0, "", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := ""
+			ok := wire.Head(tt.head, int64(tt.size), func(f wire.Field) bool {
+				got += fmt.Sprint(f.Num, " ")
+				return true
+			})
+			if got != tt.want || ok != tt.ok {
+				t.Errorf("%q %v, want %q %v", got, ok, tt.want, tt.ok)
+			}
+		})
+	}
+}

@@ -1,0 +1,48 @@
+package scan_test
+
+import (
+	"bytes"
+
+	"github.com/prerun/prerun/integrity/scan/internal/build"
+)
+
+// graphFileExamples are those of Core ML, OpenVINO and the formats after them.
+func graphFileExamples() map[string]ruleExample {
+	p := build.Proto(nil)
+	return map[string]ruleExample{
+		"scan.coreml.custom-model": {looks: "a model that is the class `MyModel`.", file: "m.mlmodel", data: build.CoreML(555, p.Text(10, "MyModel"))},
+		"scan.coreml.custom-layer": {
+			looks: "a layer that is the class `MyLayer`.", file: "m.mlmodel",
+			data: build.CoreML(500, build.CoreMLNetwork(p.Bytes(500, p.Text(10, "MyLayer")))),
+		},
+		"scan.coreml.linked-model": {
+			looks: "a model that stands for `Other.mlmodelc`.", file: "m.mlmodel",
+			data: build.CoreML(556, p.Bytes(1, p.Bytes(1, p.Text(1, "Other.mlmodelc")))),
+		},
+		"scan.coreml.weights-path": {looks: "a constant kept in `/etc/passwd`.", file: "m.mlmodel", data: build.CoreML(502, build.CoreMLProgram("/etc/passwd", 0))},
+		"scan.coreml.weights-range": {
+			looks: "a constant at offset 4096 of a file of 64 bytes.", file: "m.mlmodel",
+			data: build.CoreML(502, build.CoreMLProgram("@model_path/weight.bin", 4096)), beside: map[string][]byte{"weight.bin": build.CoreMLWeights()},
+		},
+		"scan.coreml.manifest-path": {
+			looks: "an item with the path `../../.ssh/id_rsa`.", file: "Manifest.json",
+			data: []byte(`{"itemInfoEntries": {"a": {"path": "../../.ssh/id_rsa"}}}`),
+		},
+		"scan.openvino.custom-layer": {
+			looks: "a layer of type `Magic` and version `extension`.", file: "m.xml",
+			data: build.OpenVINO("0", "0", `<layer name="x" type="Magic" version="extension"/>`),
+		},
+		"scan.openvino.library-reference": {
+			looks: "an attribute that is `libmagic.so`.", file: "m.xml",
+			data: build.OpenVINO("0", "0", `<layer name="x" type="Add" version="opset1" library="libmagic.so"/>`),
+		},
+		"scan.openvino.weights-range": {
+			looks: "a constant of 16 bytes at offset 8 of a file of 16 bytes.", file: "m.xml", data: build.OpenVINO("8", "16"),
+			beside: map[string][]byte{"m.bin": make([]byte, 16)},
+		},
+		"scan.xml.document-type": {
+			looks: "`<!DOCTYPE net [<!ENTITY x SYSTEM \"file:///etc/passwd\">]>` in an OpenVINO model.", file: "m.xml",
+			data: bytes.Replace(build.OpenVINO("0", "0"), []byte("<net"), []byte("<!DOCTYPE net [<!ENTITY x SYSTEM \"file:///etc/passwd\">]>\n<net"), 1),
+		},
+	}
+}
