@@ -6,9 +6,11 @@ cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work" ./zz_weight' EXIT
 module=$(go list -m)
-export CGO_ENABLED=0
+export CGO_ENABLED GOFLAGS
 mkdir -p zz_weight
-for pkg in "" integrity integrity/sigstore integrity/oci integrity/scan integrity/weights provenance datasec datasec/embedding validate validate/target/openai pipeline pipeline/report; do
+for pkg in "" integrity integrity/sigstore integrity/pkcs11 integrity/oci integrity/scan integrity/weights provenance datasec datasec/embedding validate validate/target/openai pipeline pipeline/report; do
+	CGO_ENABLED=0 GOFLAGS=
+	[[ $pkg != integrity/pkcs11 ]] || CGO_ENABLED=1 GOFLAGS=-tags=pkcs11
 	path=$module${pkg:+/$pkg}
 	printf 'package main\n\nimport _ "%s"\n\nfunc main() {}\n' "$path" >zz_weight/main.go
 	go build -trimpath -ldflags='-s -w' -o "$work/bin" ./zz_weight

@@ -123,17 +123,22 @@ type signing struct {
 	form         string
 	privateKey   string
 	passwordFile string
+	timestamps   timestampFlags
 }
 
 func (s *signing) add(cmd *cobra.Command) {
 	s.hashFlags.add(cmd)
 	cmd.Flags().StringVar(&s.form, "form", "spec", "form of the statement: spec, or python for the Python tool's verifier")
-	cmd.Flags().StringVar(&s.privateKey, "private-key", "", "PEM `FILE` of the private key")
-	cmd.Flags().StringVar(&s.passwordFile, "password-file", "", "`FILE` with the password of an encrypted key")
+	cmd.Flags().StringVar(&s.privateKey, "private-key", "", "PEM `FILE` of the private key, or the URI of a key on a token (pkcs11:...)")
+	cmd.Flags().StringVar(&s.passwordFile, "password-file", "", "`FILE` with the password of an encrypted key, or the PIN of a token")
 	must(cmd.MarkFlagRequired("private-key"))
+	s.timestamps.add(cmd)
+	s.timestamps.addServers(cmd)
 }
 
-func (s *signing) key() (crypto.Signer, error) { return readPrivateKey(s.privateKey, s.passwordFile) }
+func (s *signing) key(ctx context.Context) (crypto.Signer, func(), error) {
+	return openKey(ctx, s.privateKey, s.passwordFile)
+}
 
 // sign hashes, signs and writes the bundle; the report goes to standard output.
 // A bundle inside the model is recorded as ignored.
@@ -171,15 +176,20 @@ func (a *app) signKeyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "key PATH", Short: "sign with a long-lived key", Args: takes,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			key, err := s.key()
+			key, done, err := s.key(cmd.Context())
 			if err != nil {
 				return err
 			}
+			defer done()
 			signer, err := integrity.NewKeySigner(key)
 			if err != nil {
 				return err
 			}
-			return s.sign(cmd.Context(), a, args[0], signer)
+			stamped, err := s.timestamps.stamped(signer)
+			if err != nil {
+				return err
+			}
+			return s.sign(cmd.Context(), a, args[0], stamped)
 		},
 	}
 	s.add(cmd)
@@ -193,10 +203,11 @@ func (a *app) signCertificateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "certificate PATH", Short: "sign with a key that a certificate vouches for", Args: takes,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			key, err := s.key()
+			key, done, err := s.key(cmd.Context())
 			if err != nil {
 				return err
 			}
+			defer done()
 			certs, err := readCertificates(append([]string{leafFile}, chainFiles...)...)
 			if err != nil {
 				return err
@@ -205,7 +216,11 @@ func (a *app) signCertificateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.sign(cmd.Context(), a, args[0], signer)
+			stamped, err := s.timestamps.stamped(signer)
+			if err != nil {
+				return err
+			}
+			return s.sign(cmd.Context(), a, args[0], stamped)
 		},
 	}
 	s.add(cmd)
@@ -299,6 +314,7 @@ func (v *verifying) verify(ctx context.Context, a *app, path string, trust preru
 
 func (a *app) verifyKeyCommand() *cobra.Command {
 	var v verifying
+	var times timestampFlags
 	var publicKey string
 	cmd := &cobra.Command{
 		Use: "key PATH", Short: "verify with a public key", Args: takes,
@@ -311,10 +327,14 @@ func (a *app) verifyKeyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if trust.Times, err = times.trust(); err != nil {
+				return err
+			}
 			return v.verify(cmd.Context(), a, args[0], trust)
 		},
 	}
 	v.add(cmd)
+	times.add(cmd)
 	cmd.Flags().StringVar(&publicKey, "public-key", "", "PEM `FILE` of the signer's public key")
 	must(cmd.MarkFlagRequired("public-key"))
 	return cmd
@@ -322,6 +342,7 @@ func (a *app) verifyKeyCommand() *cobra.Command {
 
 func (a *app) verifyCertificateCommand() *cobra.Command {
 	var v verifying
+	var times timestampFlags
 	var chain []string
 	cmd := &cobra.Command{
 		Use: "certificate PATH", Short: "verify with trusted roots", Args: takes,
@@ -335,10 +356,14 @@ func (a *app) verifyCertificateCommand() *cobra.Command {
 				return err
 			}
 			trust.Now = a.now
+			if trust.Times, err = times.trust(); err != nil {
+				return err
+			}
 			return v.verify(cmd.Context(), a, args[0], trust)
 		},
 	}
 	v.add(cmd)
+	times.add(cmd)
 	cmd.Flags().StringArrayVar(&chain, "certificate-chain", nil, "PEM `FILE` of trusted roots and of intermediates (repeatable)")
 	must(cmd.MarkFlagRequired("certificate-chain"))
 	return cmd

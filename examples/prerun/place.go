@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto"
 	"errors"
 	"fmt"
@@ -269,8 +270,18 @@ func readFile(name string) ([]byte, error) {
 	return data, nil
 }
 
+// readPassword reads a file with a password and nothing else, but for a line
+// end.
+func readPassword(name string) ([]byte, error) {
+	data, err := readFile(name)
+	if err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r")), nil
+}
+
 // readPrivateKey reads a PEM file, encrypted by the password that another file
-// holds when that is not "". A line end after the password does not count.
+// holds when that is not "".
 func readPrivateKey(name, passwordFile string) (crypto.Signer, error) {
 	data, err := readFile(name)
 	if err != nil {
@@ -278,10 +289,9 @@ func readPrivateKey(name, passwordFile string) (crypto.Signer, error) {
 	}
 	var password []byte
 	if passwordFile != "" {
-		if password, err = readFile(passwordFile); err != nil {
+		if password, err = readPassword(passwordFile); err != nil {
 			return nil, err
 		}
-		password = []byte(strings.TrimSuffix(strings.TrimSuffix(string(password), "\n"), "\r"))
 	}
 	key, err := integrity.ParsePrivateKey(data, password)
 	if err != nil {

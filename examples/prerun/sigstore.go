@@ -29,8 +29,8 @@ and the digest of the signature are public in its logs for good.`,
 			if len(token) == 0 {
 				return named(tokenFile, errors.New("no token"))
 			}
-			// The one place of the command, but for validate's targets, that
-			// reaches the network.
+			// The one place of the command, but for validate's targets and
+			// timestamp servers, that reaches the network.
 			signer := sigstore.Signer{IDToken: string(token), Transport: http.DefaultTransport}
 			switch {
 			case publicGood:

@@ -1,10 +1,14 @@
 package sigstore_test
 
 import (
+	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"math/big"
 	"strings"
 	"testing"
@@ -65,6 +69,22 @@ func signModel(t testing.TB, s prerun.Signer) []byte {
 	return bundle
 }
 
+// withToken adds a token of another signature to bundles.
+type withToken struct {
+	prerun.Signer
+	token []byte
+}
+
+func (s withToken) Sign(ctx context.Context, payloadType string, payload []byte) ([]byte, error) {
+	bundle, err := s.Signer.Sign(ctx, payloadType, payload)
+	if err != nil {
+		return nil, err
+	}
+	return bytes.Replace(bundle, []byte(`"tlogEntries":[]`), fmt.Appendf(nil,
+		`"tlogEntries":[],"timestampVerificationData":{"rfc3161Timestamps":[{"signedTimestamp":"%s"}]}`,
+		base64.StdEncoding.EncodeToString(s.token)), 1), nil
+}
+
 func TestTimestamps(t *testing.T) {
 	good, other := sigstoretest.New("good", then), sigstoretest.New("other", then)
 	byCertificate, leaf, err := certificateOfTwoDays()
@@ -122,7 +142,7 @@ func TestTimestamps(t *testing.T) {
 		{"no_timestamp", byCertificate, trust(nil), integrity.ErrUntrusted, nil, 0},
 		{"untrusted_authority", stamping(byCertificate, other), trust(nil), integrity.ErrUntrusted, nil, 0},
 		{"public_good", stamping(byCertificate, good), trust(byRoot(nil)), integrity.ErrUntrusted, nil, 0},
-		{"over_other_bytes", stamping(byCertificate, good.With(func(i *sigstoretest.Instance) { i.StampOver = []byte("x") })), trust(nil), integrity.ErrUntrusted, nil, 0},
+		{"over_other_bytes", withToken{byCertificate, good.Timestamp([]byte("x"))}, trust(nil), integrity.ErrUntrusted, nil, 0},
 		{"after_the_certificate", stamping(byCertificate, good.With(func(i *sigstoretest.Instance) { i.StampTime = then.AddDate(0, 0, 2) })), trust(nil), integrity.ErrUntrusted, nil, 0},
 		{"before_the_certificate", stamping(byCertificate, good.With(func(i *sigstoretest.Instance) { i.StampTime = then.AddDate(0, 0, -2) })), trust(nil), integrity.ErrUntrusted, nil, 0},
 		{"after_the_authority", stamping(byCertificate, good.With(func(i *sigstoretest.Instance) { i.StampTime = then.AddDate(2, 0, 0) })), trust(nil), integrity.ErrUntrusted, nil, 0},
@@ -174,7 +194,13 @@ func TestTimestampSignerRefuses(t *testing.T) {
 			s.Transport = good.With(func(i *sigstoretest.Instance) { i.Broken = "tsa.test" })
 		},
 		"untrusted_authority": func(s *sigstore.TimestampSigner) { s.Transport = other },
-		"keyless":             func(s *sigstore.TimestampSigner) { s.Signer = signer(good, services(1)) },
+		"over_other_bytes": func(s *sigstore.TimestampSigner) {
+			s.Transport, s.Root = good.With(func(i *sigstoretest.Instance) { i.StampOver = []byte("x") }), nil
+		},
+		"of_another_question": func(s *sigstore.TimestampSigner) {
+			s.Transport, s.Root = good.With(func(i *sigstoretest.Instance) { i.StampNonce = big.NewInt(7) }), nil
+		},
+		"keyless": func(s *sigstore.TimestampSigner) { s.Signer = signer(good, services(1)) },
 	} {
 		s := stamping
 		change(&s)

@@ -3,13 +3,18 @@ package sigstorex
 import (
 	"bytes"
 	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net/http"
 	"net/url"
 
+	"github.com/digitorus/timestamp"
 	"github.com/go-openapi/runtime"
 	openapi "github.com/go-openapi/runtime/client"
 	"github.com/go-openapi/strfmt"
@@ -146,7 +151,9 @@ func timestampClient(u string, transport http.RoundTripper) *sign.TimestampAutho
 	return sign.NewTimestampAuthority(&sign.TimestampAuthorityOptions{URL: u, Transport: transport})
 }
 
-// Timestamp asks each authority for a token over a signature.
+// Timestamp asks each authority for a token over a signature, and for the
+// certificate that belongs to it. That a token is over the signature is checked;
+// whether anybody trusts the authority is not.
 func Timestamp(ctx context.Context, transport http.RoundTripper, urls []string, signature []byte) ([][]byte, error) {
 	if transport == nil {
 		return nil, errors.New("no transport was given, and nothing connects by itself")
@@ -156,15 +163,57 @@ func Timestamp(ctx context.Context, transport http.RoundTripper, urls []string, 
 	}
 	var out [][]byte
 	for _, u := range urls {
-		token, err := guard(func() ([]byte, error) {
-			return timestampClient(u, &boundTransport{ctx, transport}).GetTimestamp(ctx, signature)
-		})
+		token, err := guard(func() ([]byte, error) { return askTime(ctx, transport, u, signature) })
 		if err != nil {
 			return nil, fmt.Errorf("timestamp authority %q: %w", u, signError(ctx, err))
 		}
 		out = append(out, token)
 	}
 	return out, nil
+}
+
+// askTime is a client of RFC 3161. That of sigstore-go does not ask for the
+// certificate, without which only who has it already can verify a token, and
+// does not compare the answer with the question.
+func askTime(ctx context.Context, transport http.RoundTripper, u string, signature []byte) ([]byte, error) {
+	sum := sha256.Sum256(signature)
+	nonce, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 64))
+	if err != nil {
+		return nil, err
+	}
+	ask := timestamp.Request{HashAlgorithm: crypto.SHA256, HashedMessage: sum[:], Certificates: true, Nonce: nonce}
+	body, err := ask.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/timestamp-query")
+	client := &http.Client{Transport: &boundTransport{ctx, transport}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusCreated {
+		return nil, fmt.Errorf("it answers %d: %.200q", resp.StatusCode, answer)
+	}
+	token, err := timestamp.ParseResponse(answer)
+	switch {
+	case err != nil:
+		return nil, err
+	case token.HashAlgorithm != crypto.SHA256 || !bytes.Equal(token.HashedMessage, sum[:]):
+		return nil, errors.New("the token is over something else")
+	case token.Nonce == nil || token.Nonce.Cmp(nonce) != 0:
+		return nil, errors.New("the token answers another question")
+	}
+	return answer, nil
 }
 
 func logClient(l Log, transport http.RoundTripper) (sign.Transparency, error) {

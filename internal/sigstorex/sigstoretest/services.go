@@ -233,20 +233,23 @@ func (i *Instance) serveTimestamp(w http.ResponseWriter, req *http.Request) {
 		query.HashedMessage = sum[:]
 	}
 	w.WriteHeader(http.StatusCreated)
-	_, _ = w.Write(i.stamp(query.HashedMessage))
+	_, _ = w.Write(i.stamp(query.HashedMessage, query.Nonce, query.Certificates))
 }
 
 // Timestamp is a token over a message.
 func (i *Instance) Timestamp(message []byte) []byte {
 	sum := sha256.Sum256(message)
-	return i.stamp(sum[:])
+	return i.stamp(sum[:], nil, true)
 }
 
-// stamp makes an RFC 3161 response that carries its certificate.
-func (i *Instance) stamp(sum []byte) []byte {
+// stamp makes an RFC 3161 response.
+func (i *Instance) stamp(sum []byte, nonce *big.Int, certificate bool) []byte {
+	if i.StampNonce != nil {
+		nonce = i.StampNonce
+	}
 	stamp := timestamp.Timestamp{
 		HashAlgorithm: crypto.SHA256, HashedMessage: sum, Time: i.Now,
-		Policy: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 2}, AddTSACertificate: true,
+		Policy: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 2}, AddTSACertificate: certificate, Nonce: nonce,
 	}
 	if !i.StampTime.IsZero() {
 		stamp.Time = i.StampTime
