@@ -25,7 +25,6 @@ func streams() []Technique {
 		}}
 	}
 	stop := op(pickle.OpStop)
-	frame := func(n int) Instruction { return op(pickle.OpFrame, le.AppendUint64(nil, uint64(n))...) }
 	harmless := []byte("\x80\x02}q\x00X\x01\x00\x00\x00aq\x01K\x01s.")
 	magic := []byte("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.")
 	torch := slices.Concat(magic, []byte("\x80\x02M\xe9\x03."), []byte("\x80\x02}."))
@@ -40,7 +39,7 @@ func streams() []Technique {
 			d.bare(d.Code, stop)
 		}),
 		end("framed", "4.1", func(d *Draft) { d.stream(frame(len(assemble(d.Code))+1), d.Code, stop) }),
-		end("frame-too-long", "4.4#14", func(d *Draft) { d.stream(frame(1<<40), d.Code, stop) }),
+		end("frame-too-long", "4.4#14", func(d *Draft) { d.stream(frame(1<<20), d.Code, stop) }),
 		end("frame-in-frame", "4.4#14", func(d *Draft) {
 			n := len(assemble(d.Code)) + 1
 			d.stream(frame(n+9), frame(n), d.Code, stop)
@@ -49,19 +48,17 @@ func streams() []Technique {
 			// The frame ends in the middle of a call, between opcodes.
 			d.stream(op(pickle.OpNone), op(pickle.OpPop), frame(len(assemble(d.Code[:len(d.Code)/2]))), d.Code, stop)
 		}),
-		end("frame-straddled", "4.4#13", func(d *Draft) {
-			// The frame ends within the length of a bytes object. Read on, its
-			// content is all that follows; C drops what is in the frame.
-			rest := assemble(join(op(pickle.OpPop), d.Code, stop))
-			cut := []byte{byte(pickle.OpBinbytes), 7}
-			const linear = 0x107 - 2 // bytes that belong to the content, by a reading on
-			var fill []byte
-			if len(rest) > linear {
-				cut = append(cut, 0x10) // 64 KiB and more: beyond the end
-			} else {
-				fill = append(bytes.Repeat([]byte{byte(pickle.OpNone)}, linear-len(rest)), byte(pickle.OpNone), byte(pickle.OpStop))
-			}
-			d.stream(frame(len(cut)), Instruction{Bytes: slices.Concat(cut, []byte{1, 0, 0, 0, 'x'}, rest, fill)})
+		end("frame-straddled", "4.4#13", func(d *Draft) { d.stream(straddled(d.Code)) }),
+		end("frame-straddled-buffered", "4.4#13", func(d *Draft) {
+			// Files of CPython up to 3.13 have a buffer of 8 KiB; the frame is
+			// read by itself when it crosses the end.
+			const header, frame = 2 + 5 + 1, 9
+			d.stream(counted(pickle.OpBinbytes, 4, string(make([]byte, 8<<10-1-frame-header))), op(pickle.OpPop), straddled(d.Code))
+		}),
+		end("zip-magic", "4.4#30", func(d *Draft) {
+			// A loader that tries zip first fails there and goes on to pickle.
+			d.protocols(0, 0)
+			d.bare(line(pickle.OpPersid, "K\x03\x04"), op(pickle.OpPop), d.Code, stop)
 		}),
 		around("second-stream", "4.4#16", harmless, nil),
 		around("fifth-stream", "4.4#16", bytes.Repeat(harmless, 4), nil),
@@ -76,8 +73,26 @@ func streams() []Technique {
 		{Name: "text-first", Row: "4.4#24", Takes: Stream, Gives: File, Apply: func(d *Draft) {
 			d.Data, d.Behind = append([]byte("version https://git-lfs.github.com/spec/v1\n"), d.Data...), true
 		}},
-		around("padded-buffer", "4.4#13", assemble(join(op(pickle.OpProto, 4), counted(pickle.OpBinbytes, 4, string(make([]byte, 8<<10))), op(pickle.OpStop))), nil),
+		around("long-first-stream", "4.4#16", assemble(join(op(pickle.OpProto, 4), counted(pickle.OpBinbytes, 4, string(make([]byte, 8<<10))), op(pickle.OpStop))), nil),
 	}
+}
+
+func frame(n int) Instruction { return op(pickle.OpFrame, le.AppendUint64(nil, uint64(n))...) }
+
+// straddled ends a frame within the length of a bytes object. Read on, the
+// object is all that follows; C drops what is in the frame, and the object is
+// one byte.
+func straddled(code []Instruction) Instruction {
+	rest := assemble(join(op(pickle.OpPop), code, op(pickle.OpStop)))
+	cut := []byte{byte(pickle.OpBinbytes), 7}
+	const linear = 0x107 - 2 // bytes that belong to the object, by a reading on
+	var fill []byte
+	if len(rest) > linear {
+		cut = append(cut, 0x10) // 64 KiB and more: beyond the end
+	} else {
+		fill = append(bytes.Repeat([]byte{byte(pickle.OpNone)}, linear-len(rest)), byte(pickle.OpNone), byte(pickle.OpStop))
+	}
+	return Instruction{Bytes: slices.Concat(frame(len(cut)).Bytes, cut, []byte{1, 0, 0, 0, 'x'}, rest, fill)}
 }
 
 // nests are ways to put a pickle into a literal of another.
@@ -124,7 +139,7 @@ func nests() []Technique {
 		way("joblib-object-array", "4.8", false, func(b []byte) []Instruction {
 			return join(joblib("O8"), Instruction{Bytes: b})
 		}),
-		way("joblib-array-data", "4.8", true, func(b []byte) []Instruction {
+		way("joblib-array-data", "4.8", false, func(b []byte) []Instruction {
 			// joblib skips the bytes of the array; other loaders run them, up to
 			// the STOP that they hold.
 			return join(joblib("S"+strconv.Itoa(len(b))), Instruction{Bytes: b})
