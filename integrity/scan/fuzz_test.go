@@ -2,6 +2,7 @@ package scan_test
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -126,6 +127,13 @@ func BenchmarkScan(b *testing.B) {
 	weights := make([]byte, 64<<20)
 	big := build.Safetensors(`{"a":{"dtype":"F32","shape":[16777216],"data_offsets":[0,67108864]}}`, weights)
 	noise := bytes.Repeat([]byte{0xff, 0xd8, 3, 4, 5, 6, 7, 8}, 2<<20)
+	vocabulary := []byte("\x80\x04}\x94(")
+	for i := range 1 << 18 {
+		word := fmt.Sprintf("token_%d", i)
+		vocabulary = append(append(vocabulary, '\x8c', byte(len(word))), word...)
+		vocabulary = append(vocabulary, '\x94', 'J', byte(i), byte(i>>8), byte(i>>16), 0)
+	}
+	vocabulary = append(vocabulary, "u."...)
 	for _, bb := range []struct {
 		name string
 		data []byte
@@ -135,6 +143,7 @@ func BenchmarkScan(b *testing.B) {
 		{"safetensors_64MiB_hashed", big, scan.Scanner{}},
 		{"unrecognised_16MiB", noise, scan.Scanner{NoDigests: true}},
 		{"zip_stored_64MiB", build.Zip(build.Member{Name: "m.safetensors", Data: big}), scan.Scanner{NoDigests: true}},
+		{"pickle_5MiB", vocabulary, scan.Scanner{NoDigests: true}},
 		{"config", []byte(`{"model_type": "bert", "hidden_size": 768}`), scan.Scanner{NoDigests: true}},
 	} {
 		b.Run(bb.name, func(b *testing.B) {

@@ -126,13 +126,14 @@ func (m *machine) innerStream(start int64) {
 		return
 	}
 	m.claim(m.segment, start, Opcodes)
-	outer := m.state
+	outer, before := m.state, m.ops
 	m.state = state{inner: outer.inner + 1}
 	m.heap.max = m.lim.Values - len(outer.heap.nodes)
 	i := m.read(start, outer.reading, outer.replay)
 	m.t.Streams[i].Inner = true
 	broken, end, straddle := m.broken, m.in.pos(), m.straddle
 	m.state = outer
+	m.pause, m.paused = 0, outer.paused+m.ops-before // the inner stream has paid for itself
 	if m.straddle < 0 {
 		m.straddle = straddle
 	}

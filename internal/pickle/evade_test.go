@@ -12,7 +12,7 @@ import (
 
 // payload is what evading pickles call here.
 var payload = evade.Call{
-	Module: "prerun_mark", Name: "Hit", Host: "prerun_host", Alias: [2]string{"Dialog", "Hit"}, Argument: "x",
+	Module: "prerun_mark", Name: "Hit", Host: "prerun_host", Alias: [2]string{"ConfigParser", "Hit"}, Argument: "x",
 }
 
 // evasions calls f for every technique and every pair of them that composes.

@@ -49,10 +49,12 @@ type cell struct {
 // four times on its way to twice its size.
 func push[T any](s []T, v T) []T {
 	if len(s) == cap(s) {
-		s = slices.Grow(s, max(len(s), 64))
+		s = grown(s)
 	}
 	return append(s, v)
 }
+
+func grown[T any](s []T) []T { return slices.Grow(s, max(len(s), 64)) }
 
 // A heap holds the containers of a stream and what is kept of their items.
 // When it is full, new containers are opaque: their items are unknown.
@@ -70,7 +72,10 @@ func (h *heap) container(t Type) value {
 		h.full = true
 		return value{typ: t, n: noNode}
 	}
-	h.nodes = push(h.nodes, node{})
+	if len(h.nodes) == cap(h.nodes) {
+		h.nodes = grown(h.nodes)
+	}
+	h.nodes = append(h.nodes, node{})
 	return value{typ: t, n: uint32(len(h.nodes) - 1)}
 }
 
@@ -104,7 +109,10 @@ func (h *heap) keep(n *node, v value) {
 		h.full = true
 		return
 	}
-	h.cells = push(h.cells, cell{value: v})
+	if len(h.cells) == cap(h.cells) {
+		h.cells = grown(h.cells)
+	}
+	h.cells = append(h.cells, cell{value: v})
 	ref := uint32(len(h.cells))
 	if n.tail == 0 {
 		n.head = ref

@@ -71,6 +71,9 @@ func (m *machine) inspect(t Type, e encoding, off int64, n uint64) {
 	if m.opAt < m.replay || n < 6 {
 		return
 	}
+	if k := off - m.in.base; m.literal == nil && k >= 0 && k < int64(len(m.in.buf)) && n < uint64(nestedLeast[m.in.buf[k]]) && e != escaped && e != quoted {
+		return
+	}
 	size := int64(min(n, math.MaxInt64))
 	want := int64(sniffSize)
 	if m.literal != nil && n >= 8 {
@@ -83,7 +86,7 @@ func (m *machine) inspect(t Type, e encoding, off int64, n uint64) {
 	if m.literal != nil && n >= 8 {
 		m.literal(Literal{off, size, m.op, t, head})
 	}
-	if !nestedStart[head[0]] {
+	if size < int64(nestedLeast[head[0]]) && e != escaped && e != quoted {
 		return
 	}
 	encodings, ok := nestedIn(head[:min(len(head), sniffSize)], size, e)

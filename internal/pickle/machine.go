@@ -63,6 +63,8 @@ type state struct {
 	opAt     int64
 	seen     [256]bool
 	began    int64 // ops when the stream began
+	pause    int64 // ops at which limits are looked at again
+	paused   int64 // and were looked at before
 	segment  int64 // start of the opcodes not yet in Ranges
 	inner    int
 	stack    []value
@@ -118,7 +120,14 @@ func (m *machine) crossed(end int64) {
 	m.diverge(FrameStraddle, "%s crosses the end of its frame at offset %d", m.op, end)
 }
 
-func (m *machine) push(v value) { m.stack = push(m.stack, v) }
+// push grows the stack before it appends, so that the plain case stores no
+// pointer, which the collector would want to know of.
+func (m *machine) push(v value) {
+	if len(m.stack) == cap(m.stack) {
+		m.stack = grown(m.stack)
+	}
+	m.stack = append(m.stack, v)
+}
 
 func (m *machine) fence() int {
 	if len(m.marks) > 0 {
@@ -183,30 +192,16 @@ func (m *machine) run() {
 		in.i++
 		m.ops++
 		m.seen[op] = true
-		if m.ops&0xffff == 0 && m.ctx.Err() != nil {
-			m.halted = true
-			return
-		}
-		if m.reading != Linear {
-			if m.again--; m.again < 0 {
-				m.exceed("Ops")
-				m.halted = true
-				return
-			}
-		}
-		if m.ops > m.lim.Ops {
-			m.exceed("Ops")
-			m.halted = true
-			return
-		}
-		if len(m.stack) >= m.lim.Stack || len(m.marks) >= m.lim.Stack {
-			m.exceed("Stack")
+		if m.ops >= m.pause && !m.proceed() {
 			m.halted = true
 			return
 		}
 		switch op {
 		case OpMark:
-			m.marks = push(m.marks, len(m.stack))
+			if len(m.marks) == cap(m.marks) {
+				m.marks = grown(m.marks)
+			}
+			m.marks = append(m.marks, len(m.stack))
 		case OpStop:
 			m.stop()
 			return
@@ -353,7 +348,10 @@ func (m *machine) run() {
 		case OpMemoize:
 			if v := m.peek(); len(m.memo.dense) == m.memo.n && m.memo.n < m.lim.Memo {
 				v.enc |= present // the common case of memo.put, in line
-				m.memo.dense = push(m.memo.dense, v)
+				if len(m.memo.dense) == cap(m.memo.dense) {
+					m.memo.dense = grown(m.memo.dense)
+				}
+				m.memo.dense = append(m.memo.dense, v)
 				m.memo.n++
 			} else {
 				m.put(int64(m.memo.n), v)
@@ -437,6 +435,33 @@ func (m *machine) run() {
 			return
 		}
 	}
+}
+
+// proceed reports whether the opcode may run, and sets after how many others
+// that is to be asked again: the stack grows by one at most for each.
+func (m *machine) proceed() bool {
+	const often = 1 << 16
+	if m.ctx.Err() != nil {
+		return false
+	}
+	if m.reading != Linear {
+		if m.again -= m.ops - m.paused; m.again < 0 {
+			m.exceed("Ops")
+			return false
+		}
+	}
+	held := max(len(m.stack), len(m.marks))
+	switch {
+	case m.ops > m.lim.Ops:
+		m.exceed("Ops")
+		return false
+	case held >= m.lim.Stack:
+		m.exceed("Stack")
+		return false
+	}
+	m.paused = m.ops
+	m.pause = m.ops + min(often, m.lim.Ops-m.ops+1, int64(m.lim.Stack-held), m.again+1)
+	return true
 }
 
 // dead reports whether to stop at a fault. The linear reading goes on behind

@@ -16,18 +16,31 @@ import (
 // maxEncodings is how many encodings may lie around a nested pickle.
 const maxEncodings = 4
 
-// nestedStart are the first bytes of literals worth a closer look: opcodes
-// that can start a stream, and the encodings' alphabets and magic numbers.
-var nestedStart = func() [256]bool {
-	set := mayStart
+// nestedLeast is how long a literal must be to be worth a closer look, by its
+// first byte: an opcode that can start a stream, or the start of an encoding.
+var nestedLeast = func() (least [256]uint8) {
 	for c := range 256 {
-		if alphabet(byte(c)) {
-			set[c] = true
+		switch {
+		case mayStart[c]:
+			least[c] = 6
+		case hexDigit(byte(c)):
+			least[c] = leastHex
+		case alphabet(byte(c)):
+			least[c] = leastBase64
+		default:
+			least[c] = 255 // and nothing then, see unwrap
 		}
 	}
-	set[0x78], set[0x1f], set[0xc2], set['\\'] = true, true, true, true
-	return set
+	for _, c := range []byte{0x78, 0x1f, 0xc2, byte(OpProto)} {
+		least[c] = 6
+	}
+	return least
 }()
+
+const (
+	leastHex    = 12 // characters of the shortest pickle that names something
+	leastBase64 = 16 // of which fewer are no evidence
+)
 
 func alphabet(c byte) bool {
 	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c == '+' || c == '/' || c == '-' || c == '_'
@@ -139,7 +152,7 @@ func unhexHead(b []byte) []byte {
 	for n < len(b) && hexDigit(b[n]) {
 		n++
 	}
-	if n < 12 || n < len(b) && !space(b[n]) {
+	if n < leastHex || n < len(b) && !space(b[n]) {
 		return nil
 	}
 	out := make([]byte, n/2)
@@ -150,12 +163,11 @@ func unhexHead(b []byte) []byte {
 }
 
 func unbase64Head(b []byte) []byte {
-	const least = 16 // characters of the shortest pickle that names something
-	if len(b) < least {
+	if len(b) < leastBase64 {
 		return nil
 	}
 	words := true // a text of nothing but small letters is no base64
-	for _, c := range b[:least] {
+	for _, c := range b[:leastBase64] {
 		if !alphabet(c) {
 			if !space(c) && c != '=' {
 				return nil

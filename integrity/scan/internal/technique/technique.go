@@ -29,7 +29,7 @@ func Denied() evade.Call {
 // Harmless is its twin: a class of a module that the script has which runs the
 // files, so that it can tell whether the call was made.
 func Harmless() evade.Call {
-	return evade.Call{Module: "prerun_mark", Name: "Hit", Host: "prerun_host", Alias: [2]string{"Dialog", "Hit"}, Argument: "x"}
+	return evade.Call{Module: "prerun_mark", Name: "Hit", Host: "prerun_host", Alias: [2]string{"ConfigParser", "Hit"}, Argument: "x"}
 }
 
 // All are the techniques of pickles, of containers and of names.

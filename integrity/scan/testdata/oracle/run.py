@@ -62,7 +62,7 @@ def stand_ins():
     torch = types.ModuleType("torch.storage")
     torch._load_from_bytes = lambda b: again_and_again(io.BytesIO(b))
     sys.modules.update({
-        "prerun_mark": mark, "prerun_host": host, "tkinter.dialog": mark, "numpy": numpy,
+        "prerun_mark": mark, "prerun_host": host, "configparser": mark, "numpy": numpy,
         "joblib": types.ModuleType("joblib"), "joblib.numpy_pickle": wrapper,
         "torch": types.ModuleType("torch"), "torch.storage": torch,
     })
@@ -253,15 +253,19 @@ HEAD = """# What real Pythons make of the techniques
 
 Written by testdata/oracle/run.py, which also says how to repeat it. %d
 techniques hide a call of a harmless class in a file; %d ordered pairs of them
-compose. Each file was loaded by CPython %s.
-Versions behind 3.13.0 are those of the npm package pyodide. 3.13.15 and 3.14.7,
-which read frames in another way, could not be obtained; 3.15 reads them so.
+compose. Each file was loaded by CPython
+%s.
+The last two are those of the npm packages pyodide 314.0.7 and 315.0.0-alpha.2,
+the others were built from source. 3.13.15 and 3.14.7, the first that read
+frames as 3.15 does (python/cpython#154848), could not be obtained.
 
 A cell says which loaders made the call: l pickle.load of a BytesIO, f of an
 unbuffered file, b of a buffered one, s pickle.loads, p the unpickler written in
 Python, e with an encoding, m loading again and again over what does not load,
-t with persistent ids, j as joblib does. The last column is the verdict of
-package scan on the harmless file; where the callee is denied it is malicious.
+t with persistent ids, j as joblib does. "row" is where the technique stands in
+the notes on scanning, facts/scan.md. "verdict" is that of package scan on the
+harmless file; where the callee is denied it is malicious, or suspicious where
+nothing calls it on load.
 Dormant pickles and those behind other content run nowhere. Python's library
 cannot open 7z, lz4 and zstd, so their files were not run.
 
