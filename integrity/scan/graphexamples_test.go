@@ -44,5 +44,16 @@ func graphFileExamples() map[string]ruleExample {
 			looks: "`<!DOCTYPE net [<!ENTITY x SYSTEM \"file:///etc/passwd\">]>` in an OpenVINO model.", file: "m.xml",
 			data: bytes.Replace(build.OpenVINO("0", "0"), []byte("<net"), []byte("<!DOCTYPE net [<!ENTITY x SYSTEM \"file:///etc/passwd\">]>\n<net"), 1),
 		},
+		"scan.paddle.python-operator":  {looks: "the operator `py_func`.", file: "m.pdmodel", data: build.Paddle(build.PaddleOp("py_func"))},
+		"scan.paddle.file-operator":    {looks: "the operator `load_combine`.", file: "m.pdmodel", data: build.Paddle(build.PaddleOp("load_combine"))},
+		"scan.paddle.network-operator": {looks: "the operator `listen_and_serv`.", file: "m.pdmodel", data: build.Paddle(build.PaddleOp("listen_and_serv"))},
+		"scan.paddle.custom-operator":  {looks: "the operator `3.magic`: dialect 3 is that of custom libraries.", file: "m.json", data: paddleJSON("3.magic")},
+		"scan.mxnet.custom-operator":   {looks: "a node with the operator `Custom` of type `magic`.", file: "m-symbol.json", data: mxnetNode("Custom", "op_type", "magic")},
+		"scan.mxnet.native-operator":   {looks: "a node with the operator `_Native` and an address.", file: "m-symbol.json", data: mxnetNode("_Native", "info", "0x7f0000000000")},
+		"scan.mxnet.file-operator":     {looks: "a node that reads the image `/etc/passwd`.", file: "m-symbol.json", data: mxnetNode("_cvimread", "filename", "/etc/passwd")},
 	}
+}
+
+func mxnetNode(op, key, value string) []byte {
+	return []byte(`{"nodes": [{"op": "` + op + `", "name": "n", "attrs": {"` + key + `": "` + value + `"}, "inputs": []}], "arg_nodes": [], "heads": [[0, 0, 0]]}`)
 }

@@ -22,6 +22,11 @@ func graphFormats() []Format {
 		coremlPackageFormat{},
 		openvinoFormat{},
 		placedFormat{"openvino-weights", openvinoWeights},
+		paddleFormat{},
+		paddleJSONFormat{},
+		paddleParamsFormat{},
+		mxnetFormat{},
+		mxnetParamsFormat{},
 	}
 }
 

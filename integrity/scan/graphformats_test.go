@@ -268,6 +268,95 @@ func TestOpenVINO(t *testing.T) {
 	})
 }
 
+func paddleJSON(ops ...string) []byte {
+	list := ""
+	for _, op := range ops {
+		list += `,{"#":"` + op + `","A":[{"AT":{"#":"0.a_str","D":"x"},"N":"name"}],"I":[{"%":1}],"O":[]}`
+	}
+	return []byte(`{"base_code":{"magic":"pir","trainable":true,"version":4},"program":{"regions":[{"#":"region_0","blocks":[{"#":"block_0","args":[],"ops":[` +
+		`{"#":"p","A":[0,1,1,"w"],"DA":[],"O":{"%":1},"OA":[1,0,1],"QA":[]}` + list + `]}]}]}}`)
+}
+
+func TestPaddle(t *testing.T) {
+	matmul := build.PaddleOp("matmul_v2")
+	nested := []byte(strings.Replace(string(paddleJSON("1.if")), `"O":[]}`, `"O":[],"regions":[{"#":"region_1","blocks":[{"#":"b","ops":[{"#":"3.evil","I":[],"O":[]}]}]}]}`, 1))
+	runFormats(t, []formatCase{
+		{"program", "m.pdmodel", build.Paddle(build.PaddleOp("feed"), matmul, build.PaddleOp("fetch"), build.PaddleOp("assert"), build.PaddleOp("print")), nil, scan.Clean, scan.Complete, nil},
+		{"any_name", "__model__", build.Paddle(matmul), nil, scan.Clean, scan.Complete, nil},
+		{"empty", "m.pdmodel", build.Paddle(), nil, scan.Clean, scan.Complete, nil},
+		{"json", "m.json", paddleJSON("1.matmul", "1.relu_", "2.yield"), nil, scan.Clean, scan.Complete, nil},
+		{"json_strings", "m.json", paddleJSON("1.save_image", "1.load_state"), nil, scan.Clean, scan.Complete, nil},
+		{"params", "m.pdiparams", build.PaddleParams(2, 0, 8), nil, scan.Clean, scan.Complete, nil},
+		{"params_pickle", "m.pdparams", build.Harmless(), nil, scan.Clean, scan.Complete, nil},
+
+		{"py_func", "m.pdmodel", build.Paddle(matmul, build.PaddleOp("py_func")), nil, scan.Malicious, scan.Complete, []string{"scan.paddle.python-operator"}},
+		{"pylayer", "m.pdmodel", build.Paddle(build.PaddleOp("pylayer")), nil, scan.Malicious, scan.Complete, []string{"scan.paddle.python-operator"}},
+		{"read_file", "m.pdmodel", build.Paddle(build.PaddleOp("read_file")), nil, scan.Malicious, scan.Complete, []string{"scan.paddle.file-operator"}},
+		{"save", "x", build.Paddle(build.PaddleOp("save_combine"), build.PaddleOp("load")), nil, scan.Malicious, scan.Complete, []string{"scan.paddle.file-operator"}},
+		{"second_block", "m.pdmodel", append(build.Paddle(matmul), build.Paddle(build.PaddleOp("py_func"))...), nil, scan.Malicious, scan.Complete, []string{"scan.paddle.python-operator"}},
+		{"network", "m.pdmodel", build.Paddle(build.PaddleOp("listen_and_serv")), nil, scan.Suspicious, scan.Complete, []string{"scan.paddle.network-operator"}},
+		{"engine", "m.pdmodel", build.Paddle(build.PaddleOp("tensorrt_engine")), nil, scan.Unknown, scan.Inconclusive, nil},
+		{"elf_in_unknown_field", "m.pdmodel", build.Paddle(matmul).Bytes(9, build.ELF()), nil, scan.Malicious, scan.Complete, []string{"scan.file.embedded-executable"}},
+		{"cut", "m.pdmodel", build.Paddle(matmul)[:30], nil, scan.Unknown, scan.Inconclusive, nil},
+		{"json_custom", "m.json", paddleJSON("1.matmul", "3.evil"), nil, scan.Suspicious, scan.Complete, []string{"scan.paddle.custom-operator"}},
+		{"json_nested", "m.json", nested, nil, scan.Suspicious, scan.Complete, []string{"scan.paddle.custom-operator"}},
+		{"json_py_func", "m.json", paddleJSON("1.py_func"), nil, scan.Malicious, scan.Complete, []string{"scan.paddle.python-operator"}},
+		{"json_file", "m.json", paddleJSON("1.load_combine"), nil, scan.Malicious, scan.Complete, []string{"scan.paddle.file-operator"}},
+		{"json_network", "m.json", paddleJSON("1.comm_init_all"), nil, scan.Suspicious, scan.Complete, []string{"scan.paddle.network-operator"}},
+		{"json_engine", "m.json", paddleJSON("1.tensorrt_engine"), nil, scan.Unknown, scan.Inconclusive, nil},
+		{"json_broken", "m.json", paddleJSON("1.matmul")[:120], nil, scan.Unknown, scan.Failed, nil},
+		{"params_cut", "m.pdiparams", build.PaddleParams(2, 8)[:60], nil, scan.Unknown, scan.Failed, nil},
+		{"params_elf_behind", "m.pdiparams", append(build.PaddleParams(2), build.ELF()...), nil, scan.Malicious, scan.Failed, []string{"scan.file.embedded-executable"}},
+		{"params_attack", "m.pdparams", build.Attack(), nil, scan.Malicious, scan.Complete, []string{"scan.pickle.call-on-load"}},
+	})
+}
+
+func TestMXNet(t *testing.T) {
+	symbol := func(op, attrs string) []byte {
+		return []byte(`{"nodes": [{"op": "null", "name": "data", "inputs": []}, {"op": "` + op + `", "name": "n", "attrs": ` + attrs +
+			`, "inputs": [[0, 0, 0]]}], "arg_nodes": [0], "heads": [[1, 0, 0]], "attrs": {"mxnet_version": ["int", 10901]}}`)
+	}
+	inner := string(symbol("Custom", `{"op_type": "evil"}`))
+	loop := []byte(strings.Replace(string(symbol("_foreach", "{}")), `"inputs": [[0, 0, 0]]`, `"inputs": [], "subgraphs": [`+inner+`]`, 1))
+	float := build.MXNetArray(2, 3)
+	old := append([]byte{2, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, make([]byte, 24)...)
+	none := []byte("\xc9\xfa\x93\xf9\x00\x00\x00\x00\x00\x00\x00\x00")
+	scalar := append([]byte("\xca\xfa\x93\xf9\x00\x00\x00\x00\x00\x00\x00\x00"), make([]byte, 16)...)
+	row := []byte("\xc9\xfa\x93\xf9\x01\x00\x00\x00" + // sparse: one row of two
+		"\x02\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00" +
+		"\x02\x00\x00\x00\x09\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00" +
+		"\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00" +
+		"\x06\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00" + "12345678" + "12345678")
+	params := build.MXNetParams([]string{"arg:w"}, float)
+
+	runFormats(t, []formatCase{
+		{"symbol", "m-symbol.json", symbol("FullyConnected", `{"num_hidden": "3"}`), nil, scan.Clean, scan.Complete, nil},
+		{"any_name", "graph.json", symbol("Convolution", `{}`), nil, scan.Clean, scan.Complete, nil},
+		{"word_elsewhere", "m-symbol.json", symbol("Activation", `{"act_type": "Custom", "op_type": "_Native"}`), nil, scan.Clean, scan.Complete, nil},
+		{"other_json", "x-symbol.json", []byte(`{"nodes": []}`), nil, scan.Clean, scan.Complete, nil},
+		{"params", "m.params", params, nil, scan.Clean, scan.Complete, nil},
+		{"params_no_names", "m.params", build.MXNetParams(nil, float, old, none, scalar, row), nil, scan.Clean, scan.Complete, nil},
+		{"params_empty", "m.params", build.MXNetParams(nil), nil, scan.Clean, scan.Complete, nil},
+
+		{"custom", "m-symbol.json", symbol("Custom", `{"op_type": "evil"}`), nil, scan.Suspicious, scan.Complete, []string{"scan.mxnet.custom-operator"}},
+		{"custom_numpy", "m-symbol.json", symbol("_npi_Custom", `{"op_type": "evil"}`), nil, scan.Suspicious, scan.Complete, []string{"scan.mxnet.custom-operator"}},
+		{"custom_in_loop", "m-symbol.json", loop, nil, scan.Suspicious, scan.Complete, []string{"scan.mxnet.custom-operator"}},
+		{"native", "m-symbol.json", symbol("_Native", `{"info": "0x7f0000000000"}`), nil, scan.Malicious, scan.Complete, []string{"scan.mxnet.native-operator"}},
+		{"ndarray", "x.json", symbol("_NDArray", `{"info": "4096"}`), nil, scan.Malicious, scan.Complete, []string{"scan.mxnet.native-operator"}},
+		{"imread", "m-symbol.json", symbol("_cvimread", `{"filename": "/etc/passwd"}`), nil, scan.Malicious, scan.Complete, []string{"scan.mxnet.file-operator"}},
+		{"imread_numpy", "m-symbol.json", symbol("_npi_cvimread", `{"filename": "/etc/passwd"}`), nil, scan.Malicious, scan.Complete, []string{"scan.mxnet.file-operator"}},
+		{"broken", "m-symbol.json", symbol("Custom", `{"op_type": "evil"}`)[:90], nil, scan.Unknown, scan.Failed, nil},
+		{"params_elf_behind", "m.params", append(params[:len(params):len(params)], build.ELF()...), nil, scan.Malicious, scan.Complete, []string{"scan.file.embedded-executable"}},
+		{"params_overflow", "m.params", build.MXNetParams(nil, build.MXNetArray(1<<40, 1<<40)), nil, scan.Unknown, scan.Failed, nil},
+		{"params_too_long", "m.params", build.MXNetParams(nil, build.MXNetArray(1<<40)), nil, scan.Unknown, scan.Failed, nil},
+		{"params_names", "m.params", build.MXNetParams([]string{"a", "b"}, float), nil, scan.Unknown, scan.Failed, nil},
+		{"params_cut", "m.params", params[:50], nil, scan.Unknown, scan.Failed, nil},
+		{"params_count", "m.params", append([]byte(mxnetCount), bytes.Repeat([]byte{0xff}, 16)...), nil, scan.Unknown, scan.Failed, nil},
+	})
+}
+
+const mxnetCount = "\x12\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+
 // graphSeeds are one file of each format of graphs.
 func graphSeeds() [][]byte {
 	return [][]byte{
@@ -278,6 +367,11 @@ func graphSeeds() [][]byte {
 		build.CoreML(556, build.Proto(nil).Bytes(1, build.Proto(nil).Bytes(1, build.Proto(nil).Text(1, "x")))),
 		build.CoreMLWeights(make([]byte, 16), make([]byte, 3)),
 		build.OpenVINO("0", "16", `<layer type="Own" version="own"/>`),
+		build.Paddle(build.PaddleOp("py_func"), build.PaddleOp("x_engine")),
+		build.PaddleParams(2, 3),
+		paddleJSON("3.x", "1.py_func"),
+		build.MXNetParams([]string{"a"}, build.MXNetArray(2, 3)),
+		[]byte(`{"nodes": [{"op": "Custom", "name": "n", "param": {"op_type": "x"}, "subgraphs": []}], "heads": []}`),
 		[]byte(`<!DOCTYPE net [<!ENTITY x "y">]><net version="11"><a b="x.so">&amp;</a></net>`),
 	}
 }
@@ -298,5 +392,15 @@ func FuzzCoreML(f *testing.F) { fuzzGraph(f, "coreml", "a.mlmodel") }
 func FuzzCoreMLWeights(f *testing.F) { fuzzGraph(f, "coreml-weights", "a.bin") }
 
 func FuzzOpenVINO(f *testing.F) { fuzzGraph(f, "openvino", "a.xml") }
+
+func FuzzPaddle(f *testing.F) { fuzzGraph(f, "paddle", "a.pdmodel") }
+
+func FuzzPaddleJSON(f *testing.F) { fuzzGraph(f, "paddle-json", "a.json") }
+
+func FuzzPaddleParams(f *testing.F) { fuzzGraph(f, "paddle-params", "a.pdiparams") }
+
+func FuzzMXNet(f *testing.F) { fuzzGraph(f, "mxnet", "a-symbol.json") }
+
+func FuzzMXNetParams(f *testing.F) { fuzzGraph(f, "mxnet-params", "a.params") }
 
 func FuzzExecuTorch(f *testing.F) { fuzzGraph(f, "executorch", "a.pte") }

@@ -209,3 +209,54 @@ func OpenVINO(off, size string, layers ...string) []byte {
 </net>
 `)
 }
+
+// PaddleOp is an operator of a Paddle program.
+func PaddleOp(kind string) Proto {
+	return Proto(nil).Bytes(1, Proto(nil).Text(1, "X").Text(2, "x")).Text(3, kind).Bytes(4, Proto(nil).Text(1, "file_path").Int(2, 2).Text(5, "/tmp/x"))
+}
+
+// Paddle is a program of one block.
+func Paddle(ops ...Proto) Proto {
+	block := Proto(nil).Int(1, 0).Int(2, ^uint64(0))
+	for _, o := range ops {
+		block = block.Bytes(4, o)
+	}
+	return Proto(nil).Bytes(1, block).Bytes(4, Proto(nil).Int(1, 2006001))
+}
+
+// PaddleParams is a file of tensors of float32 with these numbers of elements.
+func PaddleParams(elements ...int) []byte {
+	var out []byte
+	for _, n := range elements {
+		desc := Proto(nil).Int(1, 5).Int(2, uint64(n))
+		out = le.AppendUint32(append(out, make([]byte, 16)...), uint32(len(desc)))
+		out = append(append(out, desc...), make([]byte, 4*n)...)
+	}
+	return out
+}
+
+// MXNetParams is a list of arrays that are given as they stand in the file.
+func MXNetParams(names []string, arrays ...[]byte) []byte {
+	out := le.AppendUint64(make([]byte, 0, 64), 0x112)
+	out = le.AppendUint64(le.AppendUint64(out, 0), uint64(len(arrays)))
+	for _, a := range arrays {
+		out = append(out, a...)
+	}
+	out = le.AppendUint64(out, uint64(len(names)))
+	for _, n := range names {
+		out = append(le.AppendUint64(out, uint64(len(n))), n...)
+	}
+	return out
+}
+
+// MXNetArray is a dense array of float32 of the second version.
+func MXNetArray(dims ...uint64) []byte {
+	out := le.AppendUint32(le.AppendUint32(le.AppendUint32(nil, 0xf993fac9), 0), uint32(len(dims)))
+	n := uint64(4)
+	for _, d := range dims {
+		out = le.AppendUint64(out, d)
+		n *= d
+	}
+	out = append(out, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+	return append(out, make([]byte, min(n, 1<<10))...)
+}
