@@ -13,56 +13,104 @@ import (
 	"github.com/prerun/prerun/integrity/scan"
 	"github.com/prerun/prerun/integrity/weights"
 	"github.com/prerun/prerun/pipeline"
+	"github.com/prerun/prerun/pipeline/report"
 )
 
+// scanCommand scans files, folders and images. Its facts are those of
+// [pipeline.ScanFacts], of images also images[]{reference, digest, format}.
 func (a *app) scanCommand() *cobra.Command {
 	var rules []string
+	var registry, partial bool
 	cmd := &cobra.Command{
 		Use: "scan PATH...", Short: "find code execution and malformed structure in model files",
+		Long: `Find code execution and malformed structure in model files.
+
+With --registry the arguments are images, HOST/NAME:TAG or HOST/NAME@DIGEST,
+whose layers are read where they are. Nothing is written to disk. All of a layer
+is read, because only then is it known to be what its digest names;
+--insecure-partial reads only what formats look at, and takes the registry's
+word for it.`,
 		Args: takes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			scanner, err := scannerWith(rules)
 			if err != nil {
 				return err
 			}
-			places, done, err := openAll(args, open)
+			if partial && !registry {
+				return errors.New("--insecure-partial goes with --registry")
+			}
+			scanner.NoDigests = partial
+			none := []map[string]any{}
+			out := scanned{facts: map[string]any{"files": none, "globals": none, "rule_sets": none}}
+			if registry {
+				err = out.images(cmd.Context(), scanner, args)
+			} else {
+				err = out.places(cmd.Context(), scanner, args)
+			}
 			if err != nil {
 				return err
 			}
-			defer done()
-			var all merged
-			files, globals := []map[string]any{}, []map[string]any{}
-			sets := []map[string]any{}
-			for i, label := range labels(places) {
-				dir := ""
-				if len(places) > 1 && places[i].file == "" {
-					dir = prerun.EscapePath(label)
-				}
-				res, err := places[i].scan(cmd.Context(), scanner, label)
-				switch {
-				case cmd.Context().Err() != nil:
-					return err
-				case err != nil: // the others are looked at all the same
-					all.gap(prerun.EscapePath(label), err)
-					continue
-				}
-				all.add(dir, res)
-				facts := pipeline.ScanFacts(res)
-				for _, file := range facts["files"].([]map[string]any) {
-					if dir != "" {
-						file["path"] = under(dir, file["path"].(string))
-					}
-					files = append(files, file)
-				}
-				globals = append(globals, facts["globals"].([]map[string]any)...)
-				sets = facts["rule_sets"].([]map[string]any)
-			}
-			return a.finish(all.source(), map[string]any{"files": files, "globals": globals, "rule_sets": sets},
-				summary("%s, nested ones included", count(len(files), "file")))
+			return a.finish(out.source(), out.facts,
+				summary("%s, nested ones included", count(len(out.list("files")), "file")),
+				func(doc *report.Document) { doc.Stats = out.stats })
 		},
 	}
 	cmd.Flags().StringArrayVar(&rules, "rules", nil, "`FILE` of further rules, see scan.RuleSet (repeatable)")
+	cmd.Flags().BoolVar(&registry, "registry", false, "the arguments are images in registries")
+	cmd.Flags().BoolVar(&partial, "insecure-partial", false, "of images, read only what formats look at, which no digest proves")
 	return cmd
+}
+
+// scanned is what several scans say together.
+type scanned struct {
+	merged
+	facts map[string]any
+	stats map[string]any
+}
+
+func (s *scanned) list(name string) []map[string]any {
+	list, _ := s.facts[name].([]map[string]any)
+	return list
+}
+
+// take adds a result, with its paths below dir unless that is "".
+func (s *scanned) take(dir string, res *scan.Result) {
+	s.add(dir, res)
+	facts := pipeline.ScanFacts(res)
+	for _, file := range facts["files"].([]map[string]any) {
+		if dir != "" {
+			file["path"] = under(dir, file["path"].(string))
+		}
+	}
+	for _, name := range []string{"files", "globals"} {
+		s.facts[name] = append(s.list(name), facts[name].([]map[string]any)...)
+	}
+	s.facts["rule_sets"] = facts["rule_sets"]
+}
+
+// places scans paths of the host. One that cannot be scanned is a gap.
+func (s *scanned) places(ctx context.Context, scanner scan.Scanner, args []string) error {
+	places, done, err := openAll(args, open)
+	if err != nil {
+		return err
+	}
+	defer done()
+	for i, label := range labels(places) {
+		dir := ""
+		if len(places) > 1 && places[i].file == "" {
+			dir = prerun.EscapePath(label)
+		}
+		res, err := places[i].scan(ctx, scanner, label)
+		switch {
+		case ctx.Err() != nil:
+			return err
+		case err != nil: // the others are looked at all the same
+			s.gap(prerun.EscapePath(label), err)
+			continue
+		}
+		s.take(dir, res)
+	}
+	return nil
 }
 
 // scannerWith is a scanner with the rule sets of the command line.

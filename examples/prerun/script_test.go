@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math"
 	"math/big"
 	"net/http"
@@ -28,8 +29,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/prerun/prerun/internal/digestx"
 	"github.com/prerun/prerun/internal/keys"
 	"github.com/prerun/prerun/internal/testutil"
 )
@@ -65,6 +68,7 @@ func TestScripts(t *testing.T) {
 			"certificate": writeCertificates,
 			"safetensors": writeSafetensors,
 			"server":      serve,
+			"registry":    serveImage,
 		},
 	})
 }
@@ -316,6 +320,44 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 	}))
 	ts.Defer(srv.Close)
 	ts.Setenv(args[0], srv.URL+"/v1")
+}
+
+// registry VARIABLE FILE... starts a registry for the time of the script, puts
+// an image there that has the files as layers, and sets a variable to its
+// reference.
+func serveImage(ts *testscript.TestScript, _ bool, args []string) {
+	srv := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	ts.Defer(srv.Close)
+	host := strings.TrimPrefix(srv.URL, "http://")
+	send := func(method, path string, body []byte) *http.Response {
+		req, err := http.NewRequest(method, srv.URL+path, bytes.NewReader(body))
+		ts.Check(err)
+		req.Header.Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+		resp, err := http.DefaultClient.Do(req)
+		ts.Check(err)
+		resp.Body.Close()
+		return resp
+	}
+	push := func(data []byte) map[string]any {
+		d := digestx.Of(data).String()
+		at := send(http.MethodPost, "/v2/models/tiny/blobs/uploads/", nil).Header.Get("Location")
+		send(http.MethodPut, at+"?digest="+d, data)
+		return map[string]any{"mediaType": "application/vnd.cncf.model.weight.v1.raw", "digest": d, "size": len(data)}
+	}
+	config := push([]byte("{}"))
+	config["mediaType"] = "application/vnd.cncf.model.config.v1+json"
+	var layers []any
+	for _, name := range args[1:] {
+		l := push([]byte(ts.ReadFile(name)))
+		l["annotations"] = map[string]string{"org.cncf.model.filepath": name}
+		layers = append(layers, l)
+	}
+	manifest, err := json.Marshal(map[string]any{
+		"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": config, "layers": layers,
+	})
+	ts.Check(err)
+	send(http.MethodPut, "/v2/models/tiny/manifests/v1", manifest)
+	ts.Setenv(args[0], host+"/models/tiny:v1")
 }
 
 // The bundles of the Python tool's releases verify through the command, each by

@@ -26,6 +26,10 @@ const (
 // then known to be part of the content that the digest names, since a chunk
 // that comes again must be the same as before. Memory is 8 MiB, and 32 bytes
 // for each chunk read.
+//
+// Requests are for whole chunks, at most 8 at once. Who reads on from where the
+// last request ended gets twice as many chunks as that one asked for, so that
+// many small reads in order are few requests, and one small read is a small one.
 type Blob struct {
 	ctx   context.Context
 	store Store
@@ -35,6 +39,8 @@ type Blob struct {
 	sums  map[int64][sha256.Size]byte // by chunk, as first read
 	kept  map[int64][]byte
 	order []int64 // of kept, oldest first
+	after int64   // the chunk behind the last request
+	ahead int64   // chunks of the last request, while reading goes on in order
 	whole hash.Hash
 	next  int64 // chunks that whole holds
 	bad   error
@@ -81,8 +87,12 @@ func (b *Blob) ReadAt(p []byte, off int64) (n int, err error) {
 		i := off / chunkSize
 		if b.kept[i] == nil {
 			last := (min(off+int64(len(p)-n), b.desc.Size) - 1) / chunkSize
-			if err := b.fetch(i, min(last-i+1, maxRun)); err != nil {
+			if err := b.fetch(i, b.requestSize(i, last-i+1)); err != nil {
 				return n, err
+			}
+		} else if i == b.next { // it was read before those in front of it
+			if b.digest(b.kept[i]); b.bad != nil {
+				return n, b.bad
 			}
 		}
 		m := copy(p[n:], b.kept[i][off-i*chunkSize:])
@@ -92,6 +102,16 @@ func (b *Blob) ReadAt(p []byte, off int64) (n int, err error) {
 		return n, io.EOF
 	}
 	return n, nil
+}
+
+// requestSize is how many chunks to ask for from chunk i on, when n are wanted.
+func (b *Blob) requestSize(i, n int64) int64 {
+	if i > 0 && i == b.after {
+		n = max(n, 2*b.ahead)
+	}
+	n = min(n, maxRun, b.chunks()-i)
+	b.after, b.ahead = i+n, n
+	return n
 }
 
 // Verify reads what is missing and returns nil only if the content is what the
@@ -139,9 +159,7 @@ func (b *Blob) accept(i int64, chunk []byte) error {
 	}
 	b.sums[i] = sum
 	if i == b.next {
-		b.whole.Write(chunk)
-		b.next++
-		b.conclude()
+		b.digest(chunk)
 	}
 	if b.kept[i] == nil {
 		if len(b.order) == maxRun {
@@ -152,6 +170,13 @@ func (b *Blob) accept(i int64, chunk []byte) error {
 	}
 	b.kept[i] = chunk
 	return b.bad
+}
+
+// digest takes the next chunk into the digest of the whole.
+func (b *Blob) digest(chunk []byte) {
+	b.whole.Write(chunk)
+	b.next++
+	b.conclude()
 }
 
 // conclude compares the digest once all chunks were seen in order.

@@ -88,6 +88,13 @@ func TestBlobHostile(t *testing.T) {
 	if err := open(t.Context()).Verify(); !errors.Is(err, oci.ErrDigest) {
 		t.Errorf("verify: %v", err)
 	}
+	last := open(t.Context())
+	if _, err := last.ReadAt(make([]byte, 1), d.Size-1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, io.NewSectionReader(last, 0, d.Size)); !errors.Is(err, oci.ErrDigest) {
+		t.Errorf("read whole after its end: %v", err)
+	}
 
 	// Bad bytes to whoever reads a part, good bytes to whoever checks.
 	b := open(t.Context())

@@ -14,7 +14,8 @@
 // A nil error means that a trusted signer signed exactly these names and
 // digests. Whoever then fetches the layers must fetch them by digest and check
 // it, as every puller does; [Verifier.VerifyFiles] checks files that were
-// fetched, and a [Blob] reads parts of a layer from where it is, for a scanner.
+// fetched. For a scanner, [Image.Files] shows the layers as files that are read
+// where they are, each a [Blob] that fetches the parts that are asked for.
 //
 // # Formats
 //

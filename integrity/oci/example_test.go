@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 
 	"github.com/prerun/prerun/integrity/oci"
+	"github.com/prerun/prerun/integrity/scan"
 )
 
 // Sign a model where it lies, and verify it there: no layer is fetched.
@@ -43,6 +44,38 @@ func Example() {
 	// true key
 	// config.json 868b289781a5 12
 	// model/model.safetensors 9a129038d9a0 7
+}
+
+// Scan a model in a registry without pulling it: formats read what they need
+// by range requests. With NoDigests that is all that is fetched, and the
+// registry's word for it; without, each layer is read once, and proven to be
+// what the manifest names.
+func ExampleImage_Files() {
+	ctx := context.Background()
+	store := &requests{memory: newMemory()} // stands for &oci.Registry{...}
+	store.add("v1", build(modelPackConfig, "{}",
+		layer{rawWeight, tensors(40<<20 - 4096), pathed("model.safetensors")},
+		layer{rawWeight, attack, pathed("optimizer.pt")}))
+
+	image, err := oci.Reader{}.Image(ctx, store, "v1")
+	if err != nil {
+		log.Fatal(err)
+	}
+	files, err := image.Files(ctx, store)
+	if err != nil {
+		log.Fatal(err)
+	}
+	result, err := scan.Scanner{NoDigests: true, Workers: 1}.Scan(ctx, files)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for f := range result.Findings() {
+		fmt.Println(f.Severity, f.Rule.ID, f.Path())
+	}
+	fmt.Println("requests, in MiB:", store.chunks)
+	// Output:
+	// critical scan.pickle.call-on-load optimizer.pt
+	// requests, in MiB: [1 1 1]
 }
 
 // A registry is reached through the transport that is handed in.

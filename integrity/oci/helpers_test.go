@@ -284,3 +284,14 @@ func ruleIDs(src prerun.Source) []string {
 	slices.Sort(ids)
 	return slices.Compact(ids)
 }
+
+// requests counts the chunks that each request asks for.
+type requests struct {
+	*memory
+	chunks []int64
+}
+
+func (r *requests) Range(ctx context.Context, blob oci.Descriptor, offset, length int64) (io.ReadCloser, error) {
+	r.chunks = append(r.chunks, (length+1<<20-1)/(1<<20))
+	return r.memory.Range(ctx, blob, offset, length)
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/prerun/prerun/datasec"
 	"github.com/prerun/prerun/datasec/embedding"
 	"github.com/prerun/prerun/integrity"
+	"github.com/prerun/prerun/integrity/oci"
 	"github.com/prerun/prerun/integrity/weights"
 	"github.com/prerun/prerun/internal/ruledoc"
 	"github.com/prerun/prerun/pipeline"
@@ -25,7 +26,7 @@ var update = flag.Bool("update", false, "rewrite the rule references")
 // package's own test.
 func TestRuleReference(t *testing.T) {
 	for pkg, rules := range map[string][]prerun.Rule{
-		"integrity": integrity.Rules(), "integrity/weights": weights.Rules(), "provenance": provenance.Rules(),
+		"integrity": integrity.Rules(), "integrity/oci": oci.Rules(), "integrity/weights": weights.Rules(), "provenance": provenance.Rules(),
 		"datasec": datasec.Rules(), "datasec/embedding": embedding.Rules(), "validate": validate.Rules(), "pipeline": pipeline.Rules(),
 	} {
 		const command = "go generate ./internal/arch"
