@@ -14,7 +14,7 @@ type Limits struct {
 	Bytes    int64         // read or decoded, counted at each level of nesting; 0 means 64 GiB
 	Entries  int64         // of containers, files or not; 0 means 200 000
 	Depth    int64         // levels of nesting; 0 means 8
-	Opcodes  int64         // of pickles; 0 means 100 million
+	Opcodes  int64         // of pickles, and values of MessagePack; 0 means 100 million
 	Memory   int64         // bytes of decoded data held at once; 0 means 64 MiB
 	Bomb     int64         // bytes that a stream may decode to when that is over 200 times its size; 0 means 256 MiB
 	Findings int64         // recorded; 0 means 1000. Further ones still count for the verdict

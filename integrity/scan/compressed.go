@@ -54,7 +54,7 @@ func (f compressedFormat) Scan(ctx context.Context, a *Artifact, out *Sink) erro
 		return stream, err
 	})
 	defer x.close()
-	inPlace := (storageFormat{}).Match(a.Probe) == Maybe // tensor data, which starts like anything
+	inPlace := tensorPlace(a.Probe)
 	if err != nil && !errors.Is(err, ErrBudget) && (inPlace || x.size == 0 && !errors.Is(err, errUnsupported)) {
 		return fmt.Errorf("%s: %w: %w", f.id, err, ErrNotFormat)
 	}
@@ -235,7 +235,7 @@ func (opaqueFormat) Match(p Probe) Match {
 }
 
 func (opaqueFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
-	if (storageFormat{}).Match(a.Probe) == Maybe {
+	if tensorPlace(a.Probe) {
 		return fmt.Errorf("tensor data: %w", ErrNotFormat)
 	}
 	kind := opaque(a.Head)

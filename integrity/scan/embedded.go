@@ -57,7 +57,7 @@ func (r *run) search(ctx context.Context, a *Artifact, out *Sink, h span) error 
 			limit -= searchOverlap
 		}
 		for i := range limit {
-			if !magicStart[w[i]] {
+			if !magicStart[w[i]] && off+int64(i) > 0 {
 				continue
 			}
 			done, err := r.hit(ctx, a, out, w[i:], span{off + int64(i), h.end})
@@ -186,7 +186,7 @@ func executable(a *Artifact, w []byte, off int64) string {
 	switch {
 	case off == 0 && bytes.HasPrefix(w, []byte("!<arch>\n")):
 		return "library"
-	case off == 0 && bytes.HasPrefix(w, []byte("MZqFpD='")):
+	case off == 0 && apeMagic(w):
 		return "APE" // runs on six systems; llamafile is one
 	case len(w) >= 64 && w[0] == 'M' && w[1] == 'Z':
 		pe := int64(le.Uint32(w[60:]))

@@ -113,6 +113,8 @@ type FileResult struct {
 	//	layout         of torch files: "legacy" or "tar" where they are no zip archive
 	//	pickler        library whose helpers a pickle names: dill, cloudpickle, joblib
 	//	handler        what TorchServe runs
+	//	handlers, value_types, node_types: names that restoring a JAX
+	//	               checkpoint asks for, sorted
 	//	byteorder, format_version: of torch archives
 	//	framework, backend, producer, version, ir_version, opsets, architecture,
 	//	model_type, base_model, dtype, tensors, container: as the file says

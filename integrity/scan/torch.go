@@ -112,3 +112,9 @@ func (storageFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	out.Claim(0, a.Size)
 	return nil
 }
+
+// tensorPlace reports files that hold the bytes of tensors, which start like
+// anything.
+func tensorPlace(p Probe) bool {
+	return (storageFormat{}).Match(p) == Maybe || (chunkFormat{}).Match(p) == Maybe
+}

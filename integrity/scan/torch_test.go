@@ -141,9 +141,9 @@ func TestServedModels(t *testing.T) {
 		{"yaml_broken", "a.yaml", []byte("a: [1\nb: }\n"), scan.Unknown, scan.Failed, nil},
 		{"yaml_large", "a.yaml", []byte(strings.Repeat("# pad\n", 200_000)), scan.Unknown, scan.Inconclusive, nil},
 
-		{"llamafile", "m.llamafile", build.Archive{Members: []build.Member{gguf}, Prefix: ape}.Bytes(), scan.Suspicious, scan.Complete, []string{"scan.file.executable", "scan.zip.prefix-data"}},
-		{"llamafile_elf", "m", build.Archive{Members: []build.Member{gguf}, Prefix: build.ELF()}.Bytes(), scan.Suspicious, scan.Complete, []string{"scan.file.executable", "scan.zip.prefix-data"}},
-		{"llamafile_attack", "m", build.Archive{Members: []build.Member{gguf, {Name: "x", Data: build.Attack()}}, Prefix: build.PE()}.Bytes(), scan.Malicious, scan.Complete, []string{"scan.file.executable", "scan.pickle.call-on-load", "scan.zip.prefix-data"}},
+		{"llamafile", "m.llamafile", build.Archive{Members: []build.Member{gguf}, Prefix: ape}.Bytes(), scan.Suspicious, scan.Complete, []string{"scan.file.executable", "scan.llamafile.program", "scan.zip.prefix-data"}},
+		{"llamafile_elf", "m", build.Archive{Members: []build.Member{gguf}, Prefix: build.ELF()}.Bytes(), scan.Suspicious, scan.Complete, []string{"scan.file.executable", "scan.llamafile.program", "scan.zip.prefix-data"}},
+		{"llamafile_attack", "m", build.Archive{Members: []build.Member{gguf, {Name: "x", Data: build.Attack()}}, Prefix: build.PE()}.Bytes(), scan.Malicious, scan.Complete, []string{"scan.file.executable", "scan.llamafile.program", "scan.pickle.call-on-load", "scan.zip.prefix-data"}},
 	})
 }
 
@@ -166,7 +166,7 @@ func FuzzYAML(f *testing.F) {
 // FuzzServe starts at manifests of model servers.
 func FuzzServe(f *testing.F) {
 	f.Add([]byte(`{"model": {"handler": "a.py:b", "requirementsFile": "c"}}`))
-	formats := append(only("zip"), only("torchserve")...)
+	formats := append(only("zip"), only("torchserve-manifest")...)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		check(t, "m.mar", build.Zip(build.Member{Name: "MAR-INF/MANIFEST.json", Data: data}), formats)
 	})

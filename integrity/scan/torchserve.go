@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 
 	"github.com/prerun/prerun"
@@ -11,15 +12,15 @@ import (
 	"github.com/prerun/prerun/internal/strictjson"
 )
 
-// torchserveFormat recognises the archives of TorchServe by their manifest. The
-// server runs the handler that the manifest names. Facts: "framework",
-// "handler".
+// torchserveFormat recognises the zip archives of TorchServe by their manifest.
+// What the manifest says is read by [serveManifestFormat], because the server
+// takes folders and compressed tar archives as well. Facts: "framework".
 type torchserveFormat struct{}
 
 var (
 	ruleHandler = prerun.Rule{
 		ID: "scan.torchserve.handler", Title: "model server archive that brings its own code", Severity: prerun.Medium,
-		Help: "The manifest names a Python file as the handler of the model, which the server imports when it loads the archive. The finding is high when that file is not part of the archive. Review the handler like any program, or use one that the server has.",
+		Help: "The manifest names a Python file as handler or model, which the server imports when it loads the archive. The finding is high when that file is not part of the archive: then something else of that name is imported. Review the file like any program, or use a handler that the server has.",
 		Refs: []prerun.Reference{refForeignCode, refUnsafeModel},
 	}
 	ruleHandlerRequirements = prerun.Rule{
@@ -32,7 +33,7 @@ var (
 const marManifest = "MAR-INF/MANIFEST.json"
 
 func (torchserveFormat) Info() Info {
-	return Info{ID: "torchserve", Within: []string{"zip"}, Extensions: []string{".mar"}, Rules: []prerun.Rule{ruleHandler, ruleHandlerRequirements}}
+	return Info{ID: "torchserve", Within: []string{"zip"}, Extensions: []string{".mar"}}
 }
 
 func (torchserveFormat) Match(p Probe) Match {
@@ -47,17 +48,40 @@ func (torchserveFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	if errors.Is(err, ErrBudget) {
 		return err
 	}
-	members := membersOf(dir)
-	manifest := members[marManifest]
-	if manifest == nil {
+	if membersOf(dir)[marManifest] == nil {
 		return fmt.Errorf("torchserve: %w", ErrNotFormat)
 	}
 	out.Fact("framework", "torchserve")
-	text, err := a.memberText(manifest)
-	if err != nil {
-		return fmt.Errorf("manifest: %w", err)
+	return nil
+}
+
+// serveManifestFormat reads the manifest of a TorchServe archive, whatever holds
+// it. Facts: "framework", "handler" what the server runs.
+type serveManifestFormat struct{}
+
+func (serveManifestFormat) Info() Info {
+	return Info{
+		ID: "torchserve-manifest", Within: []string{"text", "json", "yaml"},
+		Rules: []prerun.Rule{ruleHandler, ruleHandlerRequirements},
 	}
-	root, err := strictjson.Parse(text, strictjson.Limits{})
+}
+
+func (serveManifestFormat) Match(p Probe) Match {
+	if p.Name == marManifest || strings.HasSuffix(p.Name, "/"+marManifest) {
+		return Certain
+	}
+	return No
+}
+
+func (serveManifestFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
+	if a.Size > maxOther {
+		return fmt.Errorf("manifest of %d bytes", a.Size)
+	}
+	data, err := a.Bytes(0, a.Size)
+	if err != nil {
+		return err
+	}
+	root, err := strictjson.Parse(data, strictjson.Limits{})
 	if err != nil {
 		return fmt.Errorf("manifest: %w", err)
 	}
@@ -65,19 +89,49 @@ func (torchserveFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	if model == nil || model.Kind != strictjson.Object {
 		return errors.New("manifest: no model")
 	}
-	n := names{out: out}
-	if h := textOf(model.Get("handler")); h != "" {
-		out.Fact("handler", excerpt(h, 120))
-		file, _, _ := strings.Cut(h, ":")
-		switch _, own := members[file]; {
-		case own:
-			n.report(ruleHandler, 0, marManifest, manifest.EntryAt, "handler %q of the archive is run", excerpt(h, 120))
-		case strings.ContainsAny(h, `/\.:`):
-			n.report(ruleHandler, prerun.High, marManifest, manifest.EntryAt, "handler %q is not in the archive", excerpt(h, 120))
-		}
+	out.Fact("framework", "torchserve")
+	c := configScan{a: a, out: out}
+	if h := model.Get("handler"); textOf(h) != "" {
+		out.Fact("handler", excerpt(h.Text, 120))
+		c.handler(h)
 	}
-	if r := textOf(model.Get("requirementsFile")); r != "" {
-		n.report(ruleHandlerRequirements, 0, marManifest, manifest.EntryAt, "packages of %q are installed", excerpt(r, 120))
+	if m := model.Get("modelFile"); textOf(m) != "" {
+		c.served(m, "modelFile", path.Base(strings.ReplaceAll(m.Text, `\`, "/")))
+	}
+	if r := model.Get("requirementsFile"); textOf(r) != "" {
+		shown := excerpt(r.Text, 120)
+		c.finding(ruleHandlerRequirements, 0, r, "/model/requirementsFile", shown, "packages of %q are installed", shown)
 	}
 	return nil
+}
+
+// serverHandlers are the handlers that TorchServe itself has.
+var serverHandlers = map[string]bool{
+	"image_classifier": true, "image_segmenter": true, "object_detector": true, "text_classifier": true,
+	"base_handler": true, "text_handler": true, "vision_handler": true, "densenet_handler": true,
+}
+
+// handler judges "name", "file.py" and "file.py:function". The server imports
+// the last part of the path as a module, from the archive before its own.
+func (c *configScan) handler(v *strictjson.Value) {
+	file, _, _ := strings.Cut(v.Text, ":")
+	module := strings.TrimSuffix(path.Base(strings.ReplaceAll(file, `\`, "/")), ".py")
+	if serverHandlers[v.Text] && !c.inArchive(module+".py") {
+		return
+	}
+	c.served(v, "handler", module+".py")
+}
+
+func (c *configScan) served(v *strictjson.Value, member, file string) {
+	shown, sev, where := excerpt(v.Text, 120), prerun.Unrated, "of the archive"
+	if !c.inArchive(file) {
+		sev, where = prerun.High, "that is not in the archive"
+	}
+	c.finding(ruleHandler, sev, v, "/model/"+member, shown, "%s %q %s is run", member, shown, where)
+}
+
+// inArchive looks for a file beside the folder of the manifest.
+func (c *configScan) inArchive(file string) bool {
+	_, ok := c.a.Tree.Lookup(path.Join(path.Dir(path.Dir(c.a.Name)), file))
+	return ok
 }
