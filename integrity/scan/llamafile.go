@@ -114,7 +114,7 @@ func argument(arg, next string) string {
 	case "--log-file", "--path", "--prompt-cache", "--slot-save-path", "--ssl-key-file", "--rpc":
 		return fmt.Sprintf("%s %q", option, excerpt(value, 80))
 	}
-	if slashed := strings.ReplaceAll(arg, `\`, "/"); outside(arg) && !strings.HasPrefix(path.Clean(slashed), "/zip/") {
+	if slashed := strings.ReplaceAll(arg, `\`, "/"); leaves(arg) && !strings.HasPrefix(path.Clean(slashed), "/zip/") {
 		return fmt.Sprintf("the path %q", excerpt(arg, 80))
 	}
 	return ""

@@ -446,7 +446,7 @@ func (s *msgpackScan) text(h mpHead, end int64) error {
 	if name, ok := strings.CutPrefix(string(b[:len(placeholder)]), placeholder); ok {
 		name += string(b[len(placeholder):])
 		s.stored = true
-		if outside(name) {
+		if leaves(name) {
 			shown := excerpt(name, 120)
 			s.finding(ruleCheckpointPath, h.at, int64(len(b)), shown, "an array is said to be in %q", shown)
 		}

@@ -152,7 +152,7 @@ func (o *orbaxScan) keys(v *strictjson.Value, at string) {
 	for i := range v.Items {
 		parts = append(parts, textOf(v.Items[i].Get("key")))
 	}
-	if name := strings.Join(parts, "."); outside(name) {
+	if name := strings.Join(parts, "."); leaves(name) {
 		o.path(v, at, name)
 	}
 }
@@ -163,14 +163,14 @@ func (o *orbaxScan) object(v *strictjson.Value, at string) {
 	driver, where := textOf(v.Get("driver")), textOf(v.Get("path"))
 	switch driver {
 	case "file":
-		if outside(where) {
+		if leaves(where) {
 			o.path(v, at, where)
 		}
 	case "gcs", "gcs_grpc", "s3", "http":
 		o.path(v, at, driver+"://"+textOf(v.Get("bucket"))+textOf(v.Get("base_url"))+"/"+where)
 	}
 	for _, member := range []string{"kvstore", "base"} {
-		if url := textOf(v.Get(member)); strings.Contains(url, "://") && !strings.HasPrefix(url, "file://.") || outside(url) {
+		if url := textOf(v.Get(member)); strings.Contains(url, "://") && !strings.HasPrefix(url, "file://.") || leaves(url) {
 			o.path(v, at+"/"+member, url)
 		}
 	}
@@ -189,14 +189,15 @@ func (o *orbaxScan) sharding(root *strictjson.Value) {
 	for i := range root.Members {
 		m := &root.Members[i]
 		name, err := base64.StdEncoding.DecodeString(m.Name)
-		if err == nil && outside(string(name)) {
+		if err == nil && leaves(string(name)) {
 			o.path(&m.Value, "/"+pointerEscaper.Replace(m.Name), string(name))
 		}
 	}
 }
 
-// outside reports names that lead out of the folder they are looked up in.
-func outside(name string) bool {
+// leaves reports names that lead out of the folder they are looked up in, if
+// only on the way.
+func leaves(name string) bool {
 	slashed := strings.ReplaceAll(name, `\`, "/")
 	return absolute(slashed) || climbs(slashed) || strings.Contains(slashed, "://") || strings.ContainsRune(name, 0)
 }
@@ -299,7 +300,7 @@ func ocdbtBody(a *Artifact, out *Sink, r *varints) error {
 	missing := 0
 	for _, p := range paths {
 		shown := excerpt(p, 120)
-		if outside(p) {
+		if leaves(p) {
 			out.Finding(prerun.Finding{
 				Rule: ruleCheckpointPath, Confidence: prerun.ConfidenceHigh,
 				Message: fmt.Sprintf("arrays are said to be in %q", shown), Key: shown,

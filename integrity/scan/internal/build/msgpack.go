@@ -6,8 +6,6 @@ import (
 	"slices"
 )
 
-var be = binary.BigEndian
-
 // A Msgpack is a MessagePack value being written.
 type Msgpack []byte
 
