@@ -373,7 +373,10 @@ func (s *msgpackScan) mapping(ctx context.Context, h mpHead, end int64, depth in
 	}
 	if array.array && array.object {
 		s.finding(ruleMsgpackObject, h.at, s.off-h.at, "msgpack-numpy", "an array as msgpack-numpy pickles it")
-		if array.data.end > array.data.off {
+		if n := array.data.end - array.data.off; n > 0 {
+			if n > msgpackLoose { // left out by loose
+				s.out.Claim(array.data.off, n)
+			}
 			return s.child(ctx, "objects", array.data)
 		}
 	}
