@@ -365,6 +365,31 @@ func TestTorchServeManifest(t *testing.T) {
 	}
 }
 
+func frameworkExamples() map[string]ruleExample {
+	array := build.NDArray("float32", make([]byte, 4), 1)
+	model := build.Member{Name: "m.gguf", Data: gguf(nil, 0, 0)}
+	ape := append([]byte("MZqFpD='\n"), make([]byte, 500)...)
+	member := func(v build.Msgpack) []byte { return build.Map(build.Str("w"), v) }
+	return map[string]ruleExample{
+		"scan.msgpack.array-layout":  {looks: "an array of shape (2, 3) and type float32 that has 4 bytes.", file: "flax_model.msgpack", data: member(build.NDArray("float32", make([]byte, 4), 2, 3))},
+		"scan.msgpack.object-array":  {looks: "an array of type `object`.", file: "flax_model.msgpack", data: member(build.NDArray("object", make([]byte, 8), 1))},
+		"scan.msgpack.extension":     {looks: "a value of extension type 42.", file: "flax_model.msgpack", data: member(build.Ext(42, []byte("x")))},
+		"scan.msgpack.duplicate-key": {looks: "a map with two members `w`.", file: "flax_model.msgpack", data: build.Map(build.Str("w"), array, build.Str("w"), array)},
+		"scan.msgpack.trailing-data": {looks: "a byte behind the last array.", file: "flax_model.msgpack", data: append(member(array), 0)},
+		"scan.orbax.path":            {looks: "`PLACEHOLDER://../../etc/passwd` in the place of an array.", file: "checkpoint", data: member(build.Str("PLACEHOLDER://../../etc/passwd"))},
+		"scan.zarr.pickle-codec":     {looks: "`\"filters\": [{\"id\": \"pickle\"}]`.", file: ".zarray", data: []byte(`{"dtype": "|O", "filters": [{"id": "pickle"}]}`)},
+		"scan.llamafile.program": {
+			looks: "a program for six systems with `m.gguf` in the zip archive at its end.", file: "m.llamafile",
+			data: build.Archive{Members: []build.Member{model}, Prefix: ape}.Bytes(), also: []string{"scan.file.executable", "scan.zip.prefix-data"},
+		},
+		"scan.llamafile.arguments": {
+			looks: "`--host 0.0.0.0` in the `.args` of a llamafile.", file: "m.llamafile",
+			data: build.Archive{Members: []build.Member{model, {Name: ".args", Data: []byte("--host\n0.0.0.0\n")}}, Prefix: ape}.Bytes(),
+			also: []string{"scan.file.executable", "scan.llamafile.program", "scan.zip.prefix-data"},
+		},
+	}
+}
+
 // FuzzMsgpack starts at maps, arrays and extensions.
 func FuzzMsgpack(f *testing.F) {
 	f.Add(unhex(flaxFile))

@@ -35,6 +35,7 @@ func ruleExamples() map[string]ruleExample {
 	all := make(map[string]ruleExample)
 	for _, list := range []map[string]ruleExample{
 		engineExamples(), archiveExamples(), pickleExamples(), torchExamples(), kerasExamples(), graphExamples(), graphFileExamples(), repositoryExamples(),
+		frameworkExamples(),
 	} {
 		maps.Copy(all, list)
 	}
@@ -253,7 +254,7 @@ func (e ruleExample) triggered(t *testing.T) []string {
 	for name, data := range e.beside {
 		fsys[name] = &fstest.MapFile{Data: data}
 	}
-	res, err := scan.Scanner{NoDigests: true, Limits: e.limits}.Scan(t.Context(), fsys)
+	res, err := scan.Scanner{Limits: e.limits}.Scan(t.Context(), fsys)
 	if err != nil {
 		t.Fatal(err)
 	}
