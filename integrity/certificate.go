@@ -128,22 +128,30 @@ func NewCertificateVerifier(certs ...*x509.Certificate) (*CertificateVerifier, e
 // Verify implements [prerun.Verifier]. A bundle of another method is an
 // [ErrUntrusted], as is a certificate without a valid chain.
 func (v *CertificateVerifier) Verify(ctx context.Context, bundle []byte) (*prerun.Signed, error) {
-	return v.verify(ctx, bundle, (*dsse.ChainPolicy).Verify)
+	b, err := dsse.ParseBundle(bundle)
+	if err != nil {
+		return nil, trustError(err)
+	}
+	return v.verifyParsed(ctx, b)
+}
+
+func (v *CertificateVerifier) verifyParsed(ctx context.Context, b *dsse.Bundle) (*prerun.Signed, error) {
+	return v.verify(ctx, b, (*dsse.ChainPolicy).Verify)
 }
 
 // VerifyV02 is [CertificateVerifier.Verify] for the signatures of version 0.2
 // of the Python tool, which [Verifier.InsecureAcceptV02] asks for.
 func (v *CertificateVerifier) VerifyV02(ctx context.Context, bundle []byte) (*prerun.Signed, error) {
-	return v.verify(ctx, bundle, (*dsse.ChainPolicy).VerifyV02)
-}
-
-func (v *CertificateVerifier) verify(ctx context.Context, bundle []byte, verify func(*dsse.ChainPolicy, *dsse.Bundle) (*prerun.Signed, error)) (*prerun.Signed, error) {
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
 	b, err := dsse.ParseBundle(bundle)
 	if err != nil {
 		return nil, trustError(err)
+	}
+	return v.verify(ctx, b, (*dsse.ChainPolicy).VerifyV02)
+}
+
+func (v *CertificateVerifier) verify(ctx context.Context, b *dsse.Bundle, verify func(*dsse.ChainPolicy, *dsse.Bundle) (*prerun.Signed, error)) (*prerun.Signed, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
 	if got := methodOf(b); got != MethodCertificate {
 		return nil, newError(ErrUntrusted, "", "signed by method %s, and a certificate was asked for", got)

@@ -59,37 +59,55 @@ func Diff(want, got *Manifest) []Difference {
 
 // diff also knows what stands at paths where no regular file was found.
 func diff(want, got *Manifest, irregular map[string]oddity) []Difference {
-	signed, found := byPath(want), byPath(got)
-	isFolder := foldersOf(found)
+	signed, found := filesOf(want), filesOf(got)
+	isFolder, wasFolder := foldersOf(found), foldersOf(signed)
 	var out []Difference
-	for name, w := range signed {
-		g, ok := found[name]
-		switch odd := irregular[name]; {
-		case odd.detail != "":
-			out = append(out, Difference{Change: KindChanged, Path: name, Want: whole(w), Detail: odd.detail})
-		case ok:
-			if d, same := compareFile(name, w, g); !same {
-				out = append(out, d)
-			}
-		case isFolder[name]:
-			out = append(out, Difference{Change: KindChanged, Path: name, Want: whole(w), Detail: "folder"})
-		default:
-			out = append(out, Difference{Change: Missing, Path: name, Want: whole(w)})
+	onlySigned := func(name string, w []Resource) {
+		d := Difference{Change: Missing, Path: name, Want: whole(w)}
+		if isFolder(name) {
+			d.Change, d.Detail = KindChanged, "folder"
 		}
+		out = append(out, d)
 	}
-	wasFolder := foldersOf(signed)
-	for name, g := range found {
-		if _, ok := signed[name]; ok {
-			continue
-		}
+	onlyFound := func(name string, g []Resource) {
 		d := Difference{Change: Extra, Path: name, Got: whole(g)}
-		if wasFolder[name] {
+		if wasFolder(name) {
 			d.Change, d.Detail = KindChanged, "file in place of a folder"
 		}
 		out = append(out, d)
 	}
+	for s, f := signed, found; len(s) > 0 || len(f) > 0; {
+		w, g := firstFile(s), firstFile(f)
+		order := 0
+		switch {
+		case len(g) == 0:
+			order = -1
+		case len(w) == 0:
+			order = 1
+		default:
+			order = comparePaths(w[0].Path, g[0].Path)
+		}
+		if order <= 0 {
+			s = s[len(w):]
+		}
+		if order >= 0 {
+			f = f[len(g):]
+		}
+		switch {
+		case order > 0:
+			onlyFound(g[0].Path, g)
+		case irregular[w[0].Path].detail != "":
+			out = append(out, Difference{Change: KindChanged, Path: w[0].Path, Want: whole(w), Detail: irregular[w[0].Path].detail})
+		case order < 0:
+			onlySigned(w[0].Path, w)
+		default:
+			if d, same := compareFile(w[0].Path, w, g); !same {
+				out = append(out, d)
+			}
+		}
+	}
 	for name, odd := range irregular {
-		if _, ok := signed[name]; !ok && odd.kind != nil {
+		if _, ok := searchFile(signed, name); !ok && odd.kind != nil {
 			out = append(out, Difference{Change: Extra, Path: name, Detail: odd.detail})
 		}
 	}
@@ -97,28 +115,36 @@ func diff(want, got *Manifest, irregular map[string]oddity) []Difference {
 	return out
 }
 
-func byPath(m *Manifest) map[string][]Resource {
-	files := make(map[string][]Resource, len(m.Resources))
-	for _, r := range m.Resources {
-		files[r.Path] = append(files[r.Path], r)
+// filesOf sorts resources so that those of one file lie together, in order, and
+// files of one folder too.
+func filesOf(m *Manifest) []Resource {
+	if slices.IsSortedFunc(m.Resources, pythonOrder) {
+		return m.Resources
 	}
-	for _, shards := range files {
-		slices.SortFunc(shards, pythonOrder)
-	}
-	return files
+	sorted := slices.Clone(m.Resources)
+	slices.SortFunc(sorted, pythonOrder)
+	return sorted
 }
 
-func foldersOf(files map[string][]Resource) map[string]bool {
-	folders := make(map[string]bool)
-	for name := range files {
-		for i := strings.LastIndexByte(name, '/'); i > 0; i = strings.LastIndexByte(name[:i], '/') {
-			if folders[name[:i]] {
-				break
-			}
-			folders[name[:i]] = true
-		}
+// firstFile is the resources of the first file.
+func firstFile(sorted []Resource) []Resource {
+	n := 0
+	for n < len(sorted) && sorted[n].Path == sorted[0].Path {
+		n++
 	}
-	return folders
+	return sorted[:n]
+}
+
+func searchFile(sorted []Resource, name string) (int, bool) {
+	return slices.BinarySearchFunc(sorted, name, func(r Resource, name string) int { return comparePaths(r.Path, name) })
+}
+
+// foldersOf reports of a path whether files lie below it.
+func foldersOf(sorted []Resource) func(name string) bool {
+	return func(name string) bool {
+		i, _ := searchFile(sorted, name+"/")
+		return i < len(sorted) && strings.HasPrefix(sorted[i].Path, name+"/")
+	}
 }
 
 func whole(shards []Resource) digest.Digest {

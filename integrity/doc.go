@@ -55,7 +55,9 @@
 // the file system and lies about times.
 //
 // Memory is the manifest plus 2 MiB of buffers for each worker, whatever the
-// model's size.
+// model's size. For verifying, the manifest is the bundle, the statement in it, and
+// what was signed and what was found, some 600 bytes for each file, and the listing
+// of the model, as much again.
 //
 // # Speed
 //

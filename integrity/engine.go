@@ -3,6 +3,7 @@ package integrity
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"io"
 	"io/fs"
 	"maps"
@@ -101,6 +102,7 @@ func (e *engine) run(ctx context.Context, files []source) ([]fileResult, error) 
 // from the largest to the smallest, so that none is left alone at the end.
 func (e *engine) plan() error {
 	e.results = make([]fileResult, len(e.files))
+	e.jobs = make([]job, 0, len(e.files))
 	var resources int64
 	for i, f := range e.files {
 		size := f.size
@@ -115,14 +117,15 @@ func (e *engine) plan() error {
 			return newError(ErrUnsupported, "", "more than %d resources", MaxResources)
 		}
 		e.results[i].resources = make([]Resource, n)
-		jobs := e.planFile(i)
+		before := len(e.jobs)
+		e.planFile(i)
 		if e.cache != nil && e.cache.fill(f.info, e.p, e.results[i].resources) {
+			e.jobs = e.jobs[:before]
 			continue
 		}
-		if len(jobs) > 1 && !e.seeks(f) {
-			jobs = []job{{file: i, last: int(n), end: size}}
+		if len(e.jobs) > before+1 && !e.seeks(f) {
+			e.jobs = append(e.jobs[:before], job{file: i, last: int(n), end: size})
 		}
-		e.jobs = append(e.jobs, jobs...)
 		e.total += size
 	}
 	slices.SortStableFunc(e.jobs, func(a, b job) int { return cmp.Compare(b.end-b.start, a.end-a.start) })
@@ -130,14 +133,13 @@ func (e *engine) plan() error {
 }
 
 // planFile names the resources of a file and cuts it into jobs.
-func (e *engine) planFile(i int) []job {
+func (e *engine) planFile(i int) {
 	f, resources := e.files[i], e.results[i].resources
 	size := f.size
 	length := e.p.ShardSize
 	if length == 0 {
 		length = size
 	}
-	var jobs []job
 	j := job{file: i}
 	for k := range resources {
 		start, end := int64(k)*length, size
@@ -152,16 +154,15 @@ func (e *engine) planFile(i int) []job {
 		switch {
 		case e.alg.part > 0 && end-start > e.alg.part: // no run is pending: a shard is as large as those before
 			for at := start; at < end; at += e.alg.part {
-				jobs = append(jobs, job{file: i, first: k, last: k + 1, start: at, end: min(end, at+e.alg.part), part: true})
+				e.jobs = append(e.jobs, job{file: i, first: k, last: k + 1, start: at, end: min(end, at+e.alg.part), part: true})
 			}
 		case j.end-j.start >= jobSize || end == size:
-			jobs = append(jobs, j)
+			e.jobs = append(e.jobs, j)
 		default:
 			continue
 		}
 		j = job{file: i, first: k + 1, start: end}
 	}
-	return jobs
 }
 
 // joinParts makes the digests of resources that were hashed in parts. The jobs
@@ -184,7 +185,9 @@ func (e *engine) joinParts() {
 }
 
 func (e *engine) digest(sum []byte) digest.Digest {
-	return digest.NewDigestFromBytes(digest.Algorithm(e.p.Algorithm), sum)
+	text := make([]byte, 0, len(e.p.Algorithm)+1+hex.EncodedLen(len(sum)))
+	text = append(append(text, e.p.Algorithm...), ':')
+	return digest.Digest(hex.AppendEncode(text, sum))
 }
 
 // seeks reports whether several jobs can each begin at their own part of a

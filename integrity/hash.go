@@ -166,7 +166,7 @@ func (h Hasher) hashSources(ctx context.Context, fsys fs.FS, files []source, p P
 	if err != nil {
 		return nil, nil, err
 	}
-	m := &Manifest{Parameters: p}
+	m := &Manifest{Parameters: p, Resources: make([]Resource, 0, len(files))}
 	bad := make(map[string]error)
 	for i, r := range results {
 		switch {

@@ -20,7 +20,12 @@ import (
 	"github.com/prerun/prerun/internal/keys"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if runMemoryChild() {
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // testKeys is a signer and a verifier of one key derived from a label.
 func testKeys(t testing.TB, label string) (*integrity.KeySigner, *integrity.KeyVerifier) {

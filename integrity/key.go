@@ -131,10 +131,17 @@ func (v *KeyVerifier) Verify(ctx context.Context, bundle []byte) (*prerun.Signed
 	if err != nil {
 		return nil, trustError(err)
 	}
+	return v.verifyParsed(ctx, b)
+}
+
+func (v *KeyVerifier) verifyParsed(ctx context.Context, b *dsse.Bundle) (*prerun.Signed, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if got := methodOf(b); got != MethodKey {
 		return nil, newError(ErrUntrusted, "", "signed by method %s, and a key was asked for", got)
 	}
-	signed, err := v.v.Verify(ctx, bundle)
+	signed, err := v.v.VerifyBundle(b)
 	if err != nil {
 		return nil, trustError(err)
 	}

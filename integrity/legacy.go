@@ -29,7 +29,7 @@ func (p *statementParser) legacyStatement(v *strictjson.Value) (*statement, erro
 		if name.Kind != strictjson.String || sum == nil || sum.Kind != strictjson.String {
 			return nil, at(s, "a subject has no name or no sha256 digest")
 		}
-		text, err := p.hexadecimal(sum)
+		text, err := p.hexadecimal(sum, sum.Text)
 		if err != nil {
 			return nil, err
 		}

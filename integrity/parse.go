@@ -1,6 +1,8 @@
 package integrity
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -46,10 +48,21 @@ type statement struct {
 
 // A statementParser collects the leniencies of one statement, or refuses them.
 type statementParser struct {
-	strict  bool
-	legacy  bool // version 0.2 is accepted
-	lenient []Leniency
-	seen    map[string]bool
+	strict    bool
+	legacy    bool // version 0.2 is accepted
+	lenient   []Leniency
+	seen      map[string]bool
+	resources []rawResource
+}
+
+// A rawResource is a resource as it is written. There may be very many, and what
+// they mean stands elsewhere in the statement, so they are kept in this form and
+// not as a tree.
+type rawResource struct {
+	name, digest string
+	algorithm    string // one string for neighbours that are equal
+
+	offset, line, column int
 }
 
 func at(v *strictjson.Value, format string, args ...any) error {
@@ -76,11 +89,15 @@ func (p *statementParser) let(kind error, v *strictjson.Value, code, detail stri
 // of kind ErrStatement for what is wrong with the statement's form, ErrManifest
 // for a manifest that contradicts itself, and ErrUnsupported.
 func parseStatement(payload []byte, strict, legacy bool) (*statement, error) {
-	tree, err := strictjson.Parse(payload, strictjson.Limits{Bytes: limits.MaxBundle, Depth: 16})
-	if err != nil {
+	p := &statementParser{strict: strict, legacy: legacy, seen: make(map[string]bool)}
+	p.resources = make([]rawResource, 0, min(bytes.Count(payload, []byte(`"digest"`)), MaxResources))
+	tree, err := strictjson.ParseEach(payload, strictjson.Limits{Bytes: limits.MaxBundle, Depth: 16}, []string{"predicate", "resources"}, p.collect)
+	switch {
+	case errors.Is(err, ErrStatement) || errors.Is(err, ErrManifest): // from collect
+		return nil, err
+	case err != nil:
 		return nil, &Error{Kind: ErrStatement, Err: err}
 	}
-	p := &statementParser{strict: strict, legacy: legacy, seen: make(map[string]bool)}
 	s, err := p.statement(tree)
 	if err != nil {
 		return nil, err
@@ -209,7 +226,7 @@ func (p *statementParser) subject(v *strictjson.Value) (name string, root digest
 	if sum == nil || sum.Kind != strictjson.String {
 		return "", "", at(d, "the subject has no sha256 digest")
 	}
-	text, err := p.hexadecimal(sum)
+	text, err := p.hexadecimal(sum, sum.Text)
 	if err != nil {
 		return "", "", err
 	}
@@ -219,9 +236,9 @@ func (p *statementParser) subject(v *strictjson.Value) (name string, root digest
 	return s.Get("name").Text, root, nil
 }
 
-func (p *statementParser) hexadecimal(v *strictjson.Value) (string, error) {
-	lower := strings.ToLower(v.Text)
-	if lower == v.Text {
+func (p *statementParser) hexadecimal(v *strictjson.Value, text string) (string, error) {
+	lower := strings.ToLower(text)
+	if lower == text {
 		return lower, nil
 	}
 	return lower, p.let(ErrStatement, v, LenientUpperCase, "a digest is written in upper case")
@@ -236,15 +253,12 @@ func (p *statementParser) predicate(v *strictjson.Value) (*Manifest, error) {
 		return nil, err
 	}
 	list := v.Get("resources")
-	switch {
-	case list.Kind != strictjson.Array || len(list.Items) == 0:
+	if list.Kind != strictjson.Array || len(p.resources) == 0 {
 		return nil, at(list, "no resources")
-	case len(list.Items) > MaxResources:
-		return nil, newError(ErrManifest, "", "%d resources, the limit is %d", len(list.Items), MaxResources)
 	}
-	m := &Manifest{Parameters: *params, Resources: make([]Resource, len(list.Items))}
-	for i := range list.Items {
-		if m.Resources[i], err = p.resource(&list.Items[i], params); err != nil {
+	m := &Manifest{Parameters: *params, Resources: make([]Resource, len(p.resources))}
+	for i := range p.resources {
+		if m.Resources[i], err = p.resource(&p.resources[i], params); err != nil {
 			return nil, err
 		}
 		if m.Resources[i].Path == selfName {
@@ -331,39 +345,54 @@ func (p *statementParser) ignorePaths(v *strictjson.Value) ([]string, error) {
 	return out, nil
 }
 
-func (p *statementParser) resource(v *strictjson.Value, params *Parameters) (r Resource, err error) {
+// collect checks the form of one resource and notes it.
+func (p *statementParser) collect(v *strictjson.Value) error {
+	if len(p.resources) == MaxResources {
+		return newError(ErrManifest, "", "more than %d resources", MaxResources)
+	}
 	if err := p.members(v, "a resource", true, "name digest algorithm", ""); err != nil {
-		return r, err
+		return err
 	}
 	name, sum, alg := v.Get("name"), v.Get("digest"), v.Get("algorithm")
 	for _, m := range []*strictjson.Value{name, sum, alg} {
 		if m.Kind != strictjson.String || m.Text == "" {
-			return r, at(m, "name, digest and algorithm of a resource are strings, and not empty")
+			return at(m, "name, digest and algorithm of a resource are strings, and not empty")
 		}
 	}
-	r.Path = name.Text
+	r := rawResource{name.Text, sum.Text, alg.Text, v.Offset, v.Line, v.Column}
+	if n := len(p.resources); n > 0 && p.resources[n-1].algorithm == r.algorithm {
+		r.algorithm = p.resources[n-1].algorithm
+	}
+	p.resources = append(p.resources, r)
+	return nil
+}
+
+// resource says what a resource means under the parameters.
+func (p *statementParser) resource(raw *rawResource, params *Parameters) (r Resource, err error) {
+	r.Path = raw.name
 	if params.ShardSize > 0 {
-		if r.Path, r.Start, r.End, err = splitShard(name.Text); err != nil {
-			return r, &Error{Kind: ErrManifest, Path: name.Text, Err: err}
+		if r.Path, r.Start, r.End, err = splitShard(raw.name); err != nil {
+			return r, &Error{Kind: ErrManifest, Path: raw.name, Err: err}
 		}
 	}
-	if err := p.algorithm(alg, name.Text, params); err != nil {
+	where := &strictjson.Value{Offset: raw.offset, Line: raw.line, Column: raw.column}
+	if err := p.algorithm(where, raw, params); err != nil {
 		return r, err
 	}
-	text, err := p.hexadecimal(sum)
+	text, err := p.hexadecimal(where, raw.digest)
 	r.Digest = digest.Digest(params.Algorithm + ":" + text)
 	return r, err
 }
 
 // algorithm takes the manifest's own, or for a shard the Python tool's name
 // with the shard size in it.
-func (p *statementParser) algorithm(v *strictjson.Value, name string, params *Parameters) error {
-	if v.Text == params.Algorithm {
+func (p *statementParser) algorithm(v *strictjson.Value, raw *rawResource, params *Parameters) error {
+	if raw.algorithm == params.Algorithm {
 		return nil
 	}
-	base, size, ok := strings.Cut(v.Text, shardedInfix)
+	base, size, ok := strings.Cut(raw.algorithm, shardedInfix)
 	if !ok || base != params.Algorithm || params.ShardSize == 0 || size != strconv.FormatInt(params.ShardSize, 10) {
-		return newError(ErrManifest, name, "digest by %q in a manifest by %q", v.Text, params.Algorithm)
+		return newError(ErrManifest, raw.name, "digest by %q in a manifest by %q", raw.algorithm, params.Algorithm)
 	}
-	return p.let(ErrManifest, v, LenientShardName, "the algorithm of a shard is called "+strconv.Quote(v.Text))
+	return p.let(ErrManifest, v, LenientShardName, "the algorithm of a shard is called "+strconv.Quote(raw.algorithm))
 }

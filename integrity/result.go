@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -27,7 +28,8 @@ type Result struct {
 	Leniencies  []Leniency     // departures from the specification that were let pass
 
 	verified bool
-	subjects []prerun.Subject
+	subjects []prerun.Subject // besides those of model
+	model    *Manifest        // what was looked at: the manifest, or a part of it
 	findings []prerun.Finding
 	gaps     []prerun.Gap
 }
@@ -37,25 +39,35 @@ func (r *Result) Verified() bool { return r != nil && r.verified }
 
 // Subjects ranges over the bundle, and, once the signature is verified, over
 // the model as "." with its signed root digest and over its signed files.
-func (r *Result) Subjects() iter.Seq[prerun.Subject] { return r.source().Subjects() }
+func (r *Result) Subjects() iter.Seq[prerun.Subject] {
+	if r == nil {
+		return prerun.NewSource(nil, nil, nil).Subjects()
+	}
+	subjects := slices.Clone(r.subjects)
+	if r.model != nil {
+		if len(r.model.Resources) == len(r.Manifest.Resources) {
+			subjects = append(subjects, prerun.Subject{Path: ".", Digest: r.model.Root().String()})
+		}
+		for name, d := range r.model.Files() {
+			subjects = append(subjects, prerun.Subject{Path: prerun.EscapePath(name), Digest: d.String()})
+		}
+	}
+	return prerun.NewSource(subjects, nil, nil).Subjects()
+}
 
 // Findings ranges over what is wrong, and what was let pass, by path.
-func (r *Result) Findings() iter.Seq[prerun.Finding] { return r.source().Findings() }
+func (r *Result) Findings() iter.Seq[prerun.Finding] { return r.rest().Findings() }
 
 // Gaps ranges over what could not be checked, by path.
-func (r *Result) Gaps() iter.Seq[prerun.Gap] { return r.source().Gaps() }
+func (r *Result) Gaps() iter.Seq[prerun.Gap] { return r.rest().Gaps() }
 
-func (r *Result) source() prerun.Source {
+// rest is a source without the subjects of the model, of which there may be
+// very many.
+func (r *Result) rest() prerun.Source {
 	if r == nil {
 		return prerun.NewSource(nil, nil, nil)
 	}
 	return prerun.NewSource(r.subjects, r.findings, r.gaps)
-}
-
-func (r *Result) subject(path, digest string) prerun.Subject {
-	s := prerun.Subject{Path: prerun.EscapePath(path), Digest: digest}
-	r.subjects = append(r.subjects, s)
-	return s
 }
 
 func (r *Result) find(rule prerun.Rule, path, key, message string, evidence map[string]string, where ...prerun.Location) {
@@ -96,21 +108,23 @@ func (r *Result) accept(s *statement) {
 	r.Leniencies = append(r.Leniencies, s.lenient...)
 }
 
-// describe files as subjects what is about to be looked at: the whole model or
-// a part of it; and the leniencies.
+// describe notes what is about to be looked at, the whole model or a part of it,
+// and files what can be said of its names, and the leniencies.
 func (r *Result) describe(bundle string, m *Manifest) {
-	if len(m.Resources) == len(r.Manifest.Resources) {
-		r.subject(".", m.Root().String())
+	r.model = m
+	type folded struct{ lower, name string }
+	var names []folded
+	for name := range m.Files() {
+		names = append(names, folded{strings.ToLower(name), name})
 	}
-	folded := make(map[string]string)
-	for name, d := range m.Files() {
-		r.subject(name, d.String())
-		lower := strings.ToLower(name)
-		if other, ok := folded[lower]; ok {
-			r.find(ruleCase, name, "", fmt.Sprintf("the name differs from %q in case only", other), nil)
+	slices.SortStableFunc(names, func(a, b folded) int { return strings.Compare(a.lower, b.lower) })
+	first := 0 // of those that are equal
+	for i := 1; i < len(names); i++ {
+		if names[i].lower != names[first].lower {
+			first = i
 			continue
 		}
-		folded[lower] = name
+		r.find(ruleCase, names[i].name, "", fmt.Sprintf("the name differs from %q in case only", names[first].name), nil)
 	}
 	for _, l := range r.Leniencies {
 		r.find(ruleLeniency, bundle, l.Code, l.Detail, nil)

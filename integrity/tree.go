@@ -55,6 +55,7 @@ func listTree(ctx context.Context, fsys fs.FS, ignore ignoreList, links links) (
 	if err != nil {
 		return nil, err
 	}
+	t.files = make([]source, 0, len(entries))
 	for _, e := range entries {
 		switch e.Kind {
 		case walk.Regular:

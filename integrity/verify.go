@@ -10,6 +10,7 @@ import (
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/internal/digestx"
+	"github.com/prerun/prerun/internal/dsse"
 	"github.com/prerun/prerun/internal/walk"
 )
 
@@ -108,7 +109,7 @@ func (v Verifier) open(ctx context.Context, bundle []byte, trust prerun.Verifier
 		return nil, context.Cause(ctx)
 	}
 	r := &Result{Bundle: digestx.Of(bundle)}
-	r.subject(v.bundleName(), r.Bundle.String())
+	r.subjects = []prerun.Subject{{Path: prerun.EscapePath(v.bundleName()), Digest: r.Bundle.String()}}
 	b, err := parseBundle(bundle)
 	if err != nil {
 		return r, r.fail(v.bundleName(), err)
@@ -118,7 +119,7 @@ func (v Verifier) open(ctx context.Context, bundle []byte, trust prerun.Verifier
 	if misplaced && v.Strict {
 		return r, r.fail(v.bundleName(), newError(ErrBundle, "", keyless))
 	}
-	signed, err := v.authenticate(ctx, bundle, trust)
+	signed, err := v.authenticate(ctx, bundle, b, trust)
 	if err != nil {
 		return r, r.fail(v.bundleName(), err)
 	}
@@ -145,8 +146,20 @@ type v02Verifier interface {
 	VerifyV02(ctx context.Context, bundle []byte) (*prerun.Signed, error)
 }
 
-func (v Verifier) authenticate(ctx context.Context, bundle []byte, trust prerun.Verifier) (*prerun.Signed, error) {
-	signed, err := trust.Verify(ctx, bundle)
+// A parsedVerifier is a trust verifier of this package, which need not parse
+// again.
+type parsedVerifier interface {
+	verifyParsed(ctx context.Context, b *dsse.Bundle) (*prerun.Signed, error)
+}
+
+func (v Verifier) authenticate(ctx context.Context, bundle []byte, b *dsse.Bundle, trust prerun.Verifier) (*prerun.Signed, error) {
+	var signed *prerun.Signed
+	var err error
+	if own, ok := trust.(parsedVerifier); ok {
+		signed, err = own.verifyParsed(ctx, b)
+	} else {
+		signed, err = trust.Verify(ctx, bundle)
+	}
 	if legacy, ok := trust.(v02Verifier); ok && errors.Is(err, ErrSignature) {
 		if old, errOld := legacy.VerifyV02(ctx, bundle); errOld == nil {
 			if !v.InsecureAcceptV02 {
@@ -226,15 +239,16 @@ func (v Verifier) compare(ctx context.Context, fsys fs.FS, t *tree, r *Result) e
 // differences hashes the files that are signed; of any other, being there is
 // all that matters. Files that could not be read are in the map.
 func (v Verifier) differences(ctx context.Context, fsys fs.FS, t *tree, want *Manifest, r *Result) ([]Difference, map[string]error, error) {
-	signed := make(map[string]bool)
+	signed := make([]string, 0, len(want.Resources))
 	for name := range want.Files() {
-		signed[name] = true
+		signed = append(signed, name)
 	}
-	var files []source
+	slices.Sort(signed)
+	files := make([]source, 0, len(t.files))
 	var extra []Resource
 	for _, f := range t.files {
-		switch {
-		case signed[f.name]:
+		switch _, ok := slices.BinarySearch(signed, f.name); {
+		case ok:
 			files = append(files, f)
 		case want.ShardSize > 0 && f.size == 0:
 			r.Uncovered = append(r.Uncovered, f.name)
@@ -248,15 +262,13 @@ func (v Verifier) differences(ctx context.Context, fsys fs.FS, t *tree, want *Ma
 	if err != nil {
 		return nil, nil, err
 	}
-	// A file that could not be read is neither there nor missing.
-	comparable := &Manifest{Parameters: want.Parameters}
-	for _, res := range want.Resources {
-		if bad[res.Path] == nil {
-			comparable.Resources = append(comparable.Resources, res)
-		}
+	if len(bad) > 0 { // a file that could not be read is neither there nor missing
+		want = &Manifest{Parameters: want.Parameters, Resources: slices.DeleteFunc(slices.Clone(want.Resources), func(res Resource) bool {
+			return bad[res.Path] != nil
+		})}
 	}
 	got.Resources = append(got.Resources, extra...)
-	return diff(comparable, got, t.irregular), bad, nil
+	return diff(want, got, t.irregular), bad, nil
 }
 
 // conclude files what was found and makes the error of it.

@@ -40,14 +40,18 @@ var bundleLimits = strictjson.Limits{Bytes: limits.MaxBundle, Nodes: 1 << 16}
 // PAE is the pre-authentication encoding: the bytes that are really signed.
 func PAE(payloadType string, payload []byte) []byte {
 	out := make([]byte, 0, len(payloadType)+len(payload)+32)
+	return append(appendPreamble(out, payloadType, payload), payload...)
+}
+
+// appendPreamble is the encoding but for the payload, which may be large.
+func appendPreamble(out []byte, payloadType string, payload []byte) []byte {
 	out = append(out, "DSSEv1 "...)
 	out = strconv.AppendInt(out, int64(len(payloadType)), 10)
 	out = append(out, ' ')
 	out = append(out, payloadType...)
 	out = append(out, ' ')
 	out = strconv.AppendInt(out, int64(len(payload)), 10)
-	out = append(out, ' ')
-	return append(out, payload...)
+	return append(out, ' ')
 }
 
 // A Signature is one signature of an envelope. KeyID is an unauthenticated

@@ -8,7 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/sha512"
+	_ "crypto/sha512" // SHA-384 too
 	"encoding/asn1"
 	"fmt"
 	"math/big"
@@ -18,19 +18,21 @@ import (
 	"github.com/prerun/prerun/internal/strictjson"
 )
 
-// Digest hashes what an ECDSA key on this curve signs: SHA-256 for P-256,
-// SHA-384 for P-384, SHA-512 for P-521.
-func Digest(pub *ecdsa.PublicKey, signed []byte) (crypto.Hash, []byte) {
+// Digest hashes what an ECDSA key on this curve signs, which may come in parts:
+// SHA-256 for P-256, SHA-384 for P-384, SHA-512 for P-521.
+func Digest(pub *ecdsa.PublicKey, signed ...[]byte) (crypto.Hash, []byte) {
+	hash := crypto.SHA256
 	switch pub.Curve.Params().BitSize {
 	case 384:
-		sum := sha512.Sum384(signed)
-		return crypto.SHA384, sum[:]
+		hash = crypto.SHA384
 	case 521:
-		sum := sha512.Sum512(signed)
-		return crypto.SHA512, sum[:]
+		hash = crypto.SHA512
 	}
-	sum := sha256.Sum256(signed)
-	return crypto.SHA256, sum[:]
+	h := hash.New()
+	for _, part := range signed {
+		h.Write(part)
+	}
+	return hash, h.Sum(nil)
 }
 
 // Kinds are the kinds of keys that count besides ECDSA on P-256, P-384 and
@@ -133,6 +135,13 @@ func joinedToASN1(pub *ecdsa.PublicKey, sig []byte) []byte {
 // VerifySignature checks one signature over the encoding of a payload: by
 // ECDSA, Ed25519, or RSA with SHA-256 and either padding (PKCS #1 v1.5, PSS).
 func VerifySignature(pub crypto.PublicKey, payloadType string, payload, sig []byte) error {
+	if pub, ok := pub.(*ecdsa.PublicKey); ok { // without a copy of the payload
+		_, sum := Digest(pub, appendPreamble(nil, payloadType, payload), payload)
+		if !ecdsa.VerifyASN1(pub, sum, sig) {
+			return ErrSignature
+		}
+		return nil
+	}
 	return verifySignature(pub, PAE(payloadType, payload), sig)
 }
 
@@ -252,10 +261,11 @@ func (v *KeyVerifier) Verify(ctx context.Context, bundle []byte) (*prerun.Signed
 	if err != nil {
 		return nil, err
 	}
-	return v.verifyBundle(b)
+	return v.VerifyBundle(b)
 }
 
-func (v *KeyVerifier) verifyBundle(b *Bundle) (*prerun.Signed, error) {
+// VerifyBundle is [KeyVerifier.Verify] for a bundle that was parsed already.
+func (v *KeyVerifier) VerifyBundle(b *Bundle) (*prerun.Signed, error) {
 	switch {
 	case b.MediaType != MediaType:
 		return nil, fmt.Errorf("%w: media type %q", ErrMalformed, b.MediaType)

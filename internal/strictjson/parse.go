@@ -10,6 +10,7 @@
 package strictjson
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"unicode/utf16"
@@ -99,12 +100,20 @@ func (e *Error) Error() string {
 }
 
 // Parse reads exactly one JSON text. The tree shares no memory with data.
-func Parse(data []byte, lim Limits) (*Value, error) {
+func Parse(data []byte, lim Limits) (*Value, error) { return ParseEach(data, lim, nil, nil) }
+
+// ParseEach is [Parse] for a text of which one array is long: the array that is
+// reached by the names of path from the outermost object. Its items are given
+// to each in their order, and are not kept: in the tree the array is empty. The
+// item and what it holds, but for strings, are valid until each returns. The
+// first error of each ends parsing and is returned as it is. Where path leads
+// nowhere, or to something else, each is not called.
+func ParseEach(data []byte, lim Limits, path []string, each func(*Value) error) (*Value, error) {
 	lim = lim.withDefaults()
 	if len(data) > lim.Bytes {
 		return nil, &Error{Msg: fmt.Sprintf("%d bytes, the limit is %d", len(data), lim.Bytes)}
 	}
-	p := &parser{data: data, lim: lim, line: 1}
+	p := &parser{data: data, lim: lim, line: 1, route: path, each: each}
 	p.space()
 	v, err := p.value(0)
 	if err != nil {
@@ -124,6 +133,11 @@ type parser struct {
 	lineStart int
 	nodes     int
 	lim       Limits
+
+	each  func(*Value) error
+	route []string          // from the next value to the array for each; nil if it does not lie there
+	spare []Member          // memory for the members of the next object, if it comes now
+	names map[string]string // of members, each once
 }
 
 func (p *parser) errorf(format string, args ...any) error {
@@ -156,13 +170,19 @@ func (p *parser) value(depth int) (Value, error) {
 		return v, p.errorf("the input ends where a value is expected")
 	}
 	var err error
+	route, spare := p.route, p.spare
+	p.route, p.spare = nil, nil
 	switch c := p.data[p.pos]; {
 	case c == '{':
 		v.Kind = Object
-		v.Members, err = p.object(depth)
+		v.Members, err = p.object(depth, route, spare)
 	case c == '[':
 		v.Kind = Array
-		v.Items, err = p.array(depth)
+		if route != nil && len(route) == 0 {
+			err = p.items(depth)
+		} else {
+			v.Items, err = p.array(depth)
+		}
 	case c == '"':
 		v.Kind = String
 		v.Text, err = p.string()
@@ -198,9 +218,8 @@ func (p *parser) peek() byte {
 	return 0
 }
 
-func (p *parser) object(depth int) ([]Member, error) {
+func (p *parser) object(depth int, route []string, members []Member) ([]Member, error) {
 	p.pos++
-	var members []Member
 	var seen map[string]struct{} // made only for objects too wide to search
 	p.space()
 	if p.peek() == '}' {
@@ -212,7 +231,7 @@ func (p *parser) object(depth int) ([]Member, error) {
 			return nil, p.errorf("expected a member name")
 		}
 		at := *p
-		name, err := p.string()
+		name, err := p.name()
 		if err != nil {
 			return nil, err
 		}
@@ -225,6 +244,9 @@ func (p *parser) object(depth int) ([]Member, error) {
 		}
 		p.pos++
 		p.space()
+		if len(route) > 0 && route[0] == name {
+			p.route = route[1:]
+		}
 		v, err := p.value(depth + 1)
 		if err != nil {
 			return nil, err
@@ -258,6 +280,54 @@ func duplicate(members []Member, seen *map[string]struct{}, name string) bool {
 	}
 	(*seen)[name] = struct{}{}
 	return false
+}
+
+// name reads the name of a member. Texts have few of them, many times.
+func (p *parser) name() (string, error) {
+	const few = 64
+	if end := bytes.IndexByte(p.data[p.pos+1:min(len(p.data), p.pos+1+few)], '"'); end >= 0 {
+		if name, ok := p.names[string(p.data[p.pos+1:p.pos+1+end])]; ok {
+			p.pos += end + 2
+			return name, nil
+		}
+	}
+	at := p.pos
+	name, err := p.string()
+	if err == nil && len(name) < few && p.pos-at == len(name)+2 && len(p.names) < few { // no escapes
+		if p.names == nil {
+			p.names = make(map[string]string)
+		}
+		p.names[name] = name
+	}
+	return name, err
+}
+
+// items is array for the one that is not kept.
+func (p *parser) items(depth int) error {
+	p.pos++
+	p.space()
+	if p.peek() == ']' {
+		p.pos++
+		return nil
+	}
+	var members []Member
+	for {
+		p.spare = members[:0]
+		v, err := p.value(depth + 1)
+		if err != nil {
+			return err
+		}
+		if err := p.each(&v); err != nil {
+			return err
+		}
+		if v.Kind == Object {
+			members = v.Members
+		}
+		more, err := p.next(']')
+		if err != nil || !more {
+			return err
+		}
+	}
 }
 
 func (p *parser) array(depth int) ([]Value, error) {

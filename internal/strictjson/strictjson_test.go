@@ -286,6 +286,97 @@ func plain(v *strictjson.Value) any {
 	return nil
 }
 
+// each parses with one array apart, and puts its items back.
+func each(data []byte, path ...string) (*strictjson.Value, error) {
+	var items []any
+	v, err := strictjson.ParseEach(data, strictjson.Limits{Bytes: 1 << 16}, path, func(v *strictjson.Value) error {
+		items = append(items, plain(v))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	at := v
+	for _, name := range path {
+		if at = at.Get(name); at == nil {
+			break
+		}
+	}
+	if at != nil && at.Kind == strictjson.Array {
+		if len(at.Items) > 0 {
+			return nil, errors.New("the array was kept")
+		}
+		for _, item := range items {
+			text, err := json.Marshal(item)
+			if err != nil {
+				return nil, err
+			}
+			again, err := strictjson.Parse(text, strictjson.Limits{})
+			if err != nil {
+				return nil, err
+			}
+			at.Items = append(at.Items, *again)
+		}
+	} else if len(items) > 0 {
+		return nil, fmt.Errorf("%d items of nothing", len(items))
+	}
+	return v, nil
+}
+
+func TestParseEach(t *testing.T) {
+	for _, s := range []string{
+		`{"a":{"b":[{"x":1,"y":[2]},{"z":{"x":3}},[],"t"]},"b":[1]}`,
+		`{"a":{"b":[]}}`, `{"a":{"b":{"b":[1]}}}`, `{"a":[{"b":[1]}]}`, `{"b":[1]}`, `[{"a":{"b":[1]}}]`, `null`,
+		`{"x":[{"a":{"b":[1]}}],"a":{"c":[1],"b":[{"a":{"b":[1]}}]}}`,
+	} {
+		want, err := strictjson.Parse([]byte(s), strictjson.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := each([]byte(s), "a", "b")
+		if err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+		if diff := cmp.Diff(plain(want), plain(got)); diff != "" {
+			t.Errorf("%s (-Parse +ParseEach):\n%s", s, diff)
+		}
+	}
+	stop := errors.New("stop")
+	calls := 0
+	_, err := strictjson.ParseEach([]byte(`{"a":[1,2,3`), strictjson.Limits{}, []string{"a"}, func(*strictjson.Value) error {
+		calls++
+		return stop
+	})
+	if err != stop || calls != 1 {
+		t.Errorf("%d calls, error %v", calls, err)
+	}
+	for _, s := range []string{`{"a":[{"x":1,"x":2}]}`, `{"a":[1,]}`, `{"a":[1`, `{"a":[1],"a":[2]}`, `{"a":[{"x":1}]} 1`} {
+		if v, err := each([]byte(s), "a"); err == nil {
+			t.Errorf("%s: accepted as %v", s, plain(v))
+		}
+	}
+	if _, err := strictjson.ParseEach([]byte(`{"a":[0,0,0,0]}`), strictjson.Limits{Nodes: 5}, []string{"a"}, func(*strictjson.Value) error { return nil }); err == nil {
+		t.Error("the node budget was not kept")
+	}
+}
+
+// ParseEach accepts what Parse does, and reads the same.
+func FuzzParseEach(f *testing.F) {
+	for _, s := range []string{`{"a":{"b":[1,{"a":1},{"a":2}]}}`, `{"a":{"b":[],"b":[]}}`, `{"a":{"b":[{"x":1,"x":2}]}}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		want, err1 := strictjson.Parse(data, strictjson.Limits{Bytes: 1 << 16})
+		got, err2 := each(data, "a", "b")
+		if (err1 == nil) != (err2 == nil) || err1 != nil && err1.Error() != err2.Error() {
+			t.Fatalf("Parse: %v; ParseEach: %v", err1, err2)
+		}
+		if err1 == nil && cmp.Diff(plain(want), plain(got)) != "" {
+			t.Errorf("(-Parse +ParseEach):\n%s", cmp.Diff(plain(want), plain(got)))
+		}
+	})
+}
+
 func FuzzParseYAML(f *testing.F) {
 	f.Add([]byte("a: 1\nb: [x, {c: ~}]\n"))
 	f.Add([]byte("a: &x 1\nb: *x\n"))
