@@ -15,10 +15,19 @@ import (
 	"github.com/prerun/prerun/internal/keys"
 )
 
-// Path rules at a proven time. Each chain has one defect; the leaf itself is
-// good unless the case says so, and every certificate is valid at every time
-// that the case does not name.
-func TestChainRules(t *testing.T) {
+// A chainCase is a chain with one defect or none. The leaf itself is good unless
+// the case says so, and every certificate is valid at every time that the case
+// does not name.
+type chainCase struct {
+	name   string
+	chain  []*testCert // leaf first
+	proven time.Time
+	want   error
+	text   string // in the error or, where there is none, among the warnings
+}
+
+// chainCases are path rules at a proven time, and the root to trust.
+func chainCases(t *testing.T) (*x509.Certificate, []chainCase) {
 	type change = func(*x509.Certificate)
 	and := func(changes ...change) change {
 		return func(c *x509.Certificate) {
@@ -59,13 +68,7 @@ func TestChainRules(t *testing.T) {
 	rsaMiddle, weakMiddle := middle(with(big)), middle(with(weak))
 	one := func(by *testCert, changes ...change) []*testCert { return chain(leaf(by, changes...), by) }
 
-	for _, tt := range []struct {
-		name   string
-		chain  []*testCert // leaf first
-		proven time.Time
-		want   error
-		text   string // in the error or, where there is none, among the warnings
-	}{
+	return root.Certificate, []chainCase{
 		{"good", one(middle()), then, nil, ""},
 		{"rsa_authority", one(rsaMiddle), then, nil, ""},
 		{"path_as_long_as_allowed", path2(middle(short(1))), then, nil, ""},
@@ -98,7 +101,13 @@ func TestChainRules(t *testing.T) {
 		{"root_of_the_same_name", one(issue(t, "middle", twin, authority)), then, integrity.ErrUntrusted, ""},
 		{"middle_of_the_same_name", chain(leaf(middle()), issue(t, "middle", root, and(authority, with(keys.Demo("x"))))), then, integrity.ErrUntrusted, ""},
 		{"root_in_the_bundle_is_not_trusted", chain(leaf(twin), twin), then, integrity.ErrUntrusted, ""},
-	} {
+	}
+}
+
+func TestChainRules(t *testing.T) {
+	root, cases := chainCases(t)
+	good := issue(t, "good", nil, nil)
+	for _, tt := range cases {
 		t.Run(tt.name, func(t *testing.T) {
 			var certs []*x509.Certificate
 			for _, c := range tt.chain {
@@ -106,7 +115,6 @@ func TestChainRules(t *testing.T) {
 			}
 			signer, err := integrity.NewCertificateSigner(tt.chain[0].key, certs[0], certs[1:]...)
 			if err != nil { // the signer sees it too; have another certificate's place taken
-				good := leaf(middle())
 				if signer, err = integrity.NewCertificateSigner(good.key, good.Certificate, certs[1:]...); err != nil {
 					t.Fatal(err)
 				}
@@ -117,7 +125,7 @@ func TestChainRules(t *testing.T) {
 			}
 			// Now is a time at which everything was valid, the proven one decides.
 			trust := &integrity.CertificateVerifier{
-				Roots: []*x509.Certificate{root.Certificate}, Times: clocks{}, RequireTime: true, Now: atTime(then.Add(-2 * time.Hour)),
+				Roots: []*x509.Certificate{root}, Times: clocks{}, RequireTime: true, Now: atTime(then.Add(-2 * time.Hour)),
 			}
 			r, err := integrity.Verifier{}.Verify(t.Context(), tiny(), stamp(t, bundle, "a", tt.proven), trust)
 			checkSource(t, r, err)

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/prerun/prerun/internal/keys"
+	"github.com/prerun/prerun/internal/pkcs8"
 )
 
 // Errors by which a model or its signature fails.
@@ -24,6 +27,13 @@ var (
 	ErrSymlink     = errors.New("symbolic link not allowed")
 	ErrSpecial     = errors.New("not a regular file")
 	ErrEmpty       = errors.New("model has no content to sign")
+)
+
+// Errors by which [ParsePrivateKey] asks for a passphrase, or for another one. A
+// damaged file looks like a wrong passphrase.
+var (
+	ErrEncrypted  = keys.ErrEncrypted
+	ErrPassphrase = pkcs8.ErrPassphrase
 )
 
 // Rejected reports whether err says that the model or its signature is bad:

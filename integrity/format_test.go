@@ -242,6 +242,20 @@ func refusals(t *testing.T) map[refusal][]string {
 			add("certificate", d.name, d.want)
 		}
 	}
+	_, chains := chainCases(t)
+	for _, d := range chains {
+		if d.want != nil {
+			add("certificate at a proven time", d.name, d.want)
+		}
+	}
+	for _, d := range remoteDefects(t) {
+		if d.want == integrity.ErrSignature {
+			add("signing", d.name, d.want)
+		}
+	}
+	for _, d := range keyDefects(t) {
+		add("key", d.name, d.want)
+	}
 	for _, d := range signedDefects(t) {
 		add("statement", d.name, d.want)
 	}
@@ -279,6 +293,7 @@ func TestRefusals(t *testing.T) {
 			return slices.Index([]string{
 				"ErrBundle", "ErrSignature", "ErrUntrusted", "ErrStatement", "ErrManifest", "ErrMismatch",
 				"ErrUnsupported", "ErrRead", "ErrChanged", "ErrSymlink", "ErrSpecial", "ErrEmpty",
+				"ErrEncrypted", "ErrPassphrase",
 			}, r.kind)
 		}
 		if d := order(a) - order(b); d != 0 {

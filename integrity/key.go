@@ -11,6 +11,7 @@ import (
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/internal/dsse"
 	"github.com/prerun/prerun/internal/keys"
+	"github.com/prerun/prerun/internal/pkcs8"
 )
 
 // Methods of signing, as [prerun.Signed] names them.
@@ -21,18 +22,36 @@ const (
 )
 
 // ParsePrivateKey reads the first private key of a PEM file: PKCS#8, with or
-// without a passphrase, or SEC 1. Passphrases work on what OpenSSL and Python
-// write: PBES2 with PBKDF2 and AES-CBC. Without one, nil is given.
+// without a passphrase, or SEC 1 or PKCS#1 without. Passphrases work on what
+// OpenSSL, Python and Java write: PBES2 with PBKDF2 or scrypt, AES or triple DES
+// in CBC mode. Without one, nil is given.
+//
+// Errors wrap [ErrEncrypted], [ErrPassphrase] or, for a key of another kind,
+// [ErrUnsupported]; any other says that this is no key file. Work is bounded: 10
+// million iterations, or 64 MiB.
 func ParsePrivateKey(file, passphrase []byte) (crypto.Signer, error) {
+	parse := func() (crypto.Signer, error) { return pkcs8.Parse(file, passphrase) }
 	if passphrase == nil {
-		return keys.ParsePrivate(file)
+		parse = func() (crypto.Signer, error) { return keys.ParsePrivate(file) }
 	}
-	return keys.ParseEncrypted(file, passphrase)
+	key, err := parse()
+	return key, keyError(err)
 }
 
 // ParsePublicKey reads the first public key of a PEM file, or the key of its
-// first certificate. Text around the blocks is passed over.
-func ParsePublicKey(file []byte) (crypto.PublicKey, error) { return keys.ParsePublic(file) }
+// first certificate. Text around the blocks is passed over. A key of another
+// kind is an [ErrUnsupported].
+func ParsePublicKey(file []byte) (crypto.PublicKey, error) {
+	pub, err := keys.ParsePublic(file)
+	return pub, keyError(err)
+}
+
+func keyError(err error) error {
+	if errors.Is(err, keys.ErrUnsupported) {
+		return &Error{Kind: ErrUnsupported, Err: err}
+	}
+	return err
+}
 
 // A KeySigner signs with a key and makes bundles of method key. It is a
 // [prerun.Signer], and safe for concurrent use if the key is.

@@ -162,6 +162,7 @@ var kinds = map[string]error{
 	"ErrStatement": integrity.ErrStatement, "ErrManifest": integrity.ErrManifest, "ErrMismatch": integrity.ErrMismatch,
 	"ErrUnsupported": integrity.ErrUnsupported, "ErrRead": integrity.ErrRead, "ErrChanged": integrity.ErrChanged,
 	"ErrSymlink": integrity.ErrSymlink, "ErrSpecial": integrity.ErrSpecial, "ErrEmpty": integrity.ErrEmpty,
+	"ErrEncrypted": integrity.ErrEncrypted, "ErrPassphrase": integrity.ErrPassphrase,
 }
 
 // wantKind asserts that err is of one kind and of no other.

@@ -3,6 +3,7 @@ package integrity_test
 import (
 	"context"
 	"crypto"
+	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -11,6 +12,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
+	"encoding/pem"
 	"errors"
 	"math/big"
 	"slices"
@@ -224,11 +226,17 @@ func TestPSS(t *testing.T) {
 	wantKind(t, err, integrity.ErrUntrusted)
 }
 
-// Whatever a remote key does wrong, no bundle comes out.
-func TestRemoteKeyRefuses(t *testing.T) {
+// A remoteDefect is a remote key that does one thing wrong.
+type remoteDefect struct {
+	name string
+	key  *service
+	want error
+}
+
+var errDown = errors.New("service unavailable")
+
+func remoteDefects(t *testing.T) []remoteDefect {
 	key := keys.Demo("remote")
-	down := errors.New("service unavailable")
-	reason := errors.New("enough")
 	answer := func(sig []byte, err error) func(context.Context, []byte) ([]byte, error) {
 		return func(context.Context, []byte) ([]byte, error) { return sig, err }
 	}
@@ -237,12 +245,8 @@ func TestRemoteKeyRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, tt := range []struct {
-		name string
-		key  *service
-		want error
-	}{
-		{"down", &service{key: key, answer: answer(nil, down)}, down},
+	return []remoteDefect{
+		{"down", &service{key: key, answer: answer(nil, errDown)}, errDown},
 		{"nothing", &service{key: key, answer: answer(nil, nil)}, integrity.ErrSignature},
 		{"garbage", &service{key: key, answer: answer([]byte("signed"), nil)}, integrity.ErrSignature},
 		{"zeros", &service{key: key, answer: answer(make([]byte, 64), nil)}, integrity.ErrSignature},
@@ -252,7 +256,13 @@ func TestRemoteKeyRefuses(t *testing.T) {
 		}}, integrity.ErrSignature},
 		{"cut", &service{key: key, answer: func(_ context.Context, sig []byte) ([]byte, error) { return sig[:len(sig)-1], nil }}, integrity.ErrSignature},
 		{"joined_of_another_size", &service{key: key, answer: joined(48)}, integrity.ErrSignature},
-	} {
+	}
+}
+
+// Whatever a remote key does wrong, no bundle comes out.
+func TestRemoteKeyRefuses(t *testing.T) {
+	key, reason := keys.Demo("remote"), errors.New("enough")
+	for _, tt := range remoteDefects(t) {
 		t.Run(tt.name, func(t *testing.T) {
 			remote, err := integrity.NewRemoteSigner(t.Context(), tt.key)
 			if err != nil {
@@ -307,7 +317,7 @@ func TestRemoteKeyRefuses(t *testing.T) {
 		pub  crypto.PublicKey
 		err  error
 		want error
-	}{"down": {nil, down, down}, "none": {nil, nil, integrity.ErrUnsupported}, "text": {"key", nil, integrity.ErrUnsupported}} {
+	}{"down": {nil, errDown, errDown}, "none": {nil, nil, integrity.ErrUnsupported}, "text": {"key", nil, integrity.ErrUnsupported}} {
 		_, err := integrity.NewRemoteSigner(t.Context(), &service{pub: func(context.Context) (crypto.PublicKey, error) { return pub.pub, pub.err }})
 		if !errors.Is(err, pub.want) {
 			t.Errorf("public key %s: %v", name, err)
@@ -343,4 +353,75 @@ func TestRemoteSignerElsewhere(t *testing.T) {
 	if err != nil || req.CheckSignature() != nil {
 		t.Errorf("%v", err)
 	}
+}
+
+// A keyDefect is a key file, a passphrase and what is wrong with them.
+type keyDefect struct {
+	name             string
+	file, passphrase []byte
+	want             error
+}
+
+func keyDefects(t *testing.T) []keyDefect {
+	block := func(name string, der []byte, err error) []byte {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pem.EncodeToMemory(&pem.Block{Type: name, Bytes: der})
+	}
+	marshal := func(key any) []byte {
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		return block("PRIVATE KEY", der, err)
+	}
+	old, err := x509.MarshalECPrivateKey(keys.Demo("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	md5 := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: old, Headers: map[string]string{
+		"Proc-Type": "4,ENCRYPTED", "DEK-Info": "AES-256-CBC,00112233445566778899AABBCCDDEEFF",
+	}})
+	exchange, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []keyDefect{
+		{"encrypted", []byte(lockedKey), nil, integrity.ErrEncrypted},
+		{"encrypted in the old way", md5, nil, integrity.ErrEncrypted},
+		{"wrong passphrase", []byte(lockedKey), []byte("hunter3"), integrity.ErrPassphrase},
+		{"empty passphrase", []byte(lockedKey), []byte{}, integrity.ErrPassphrase},
+		{"passphrase in the old way", md5, []byte("x"), integrity.ErrUnsupported},
+		{"other curve", marshal(ecdsaKey(t, elliptic.P224())), nil, integrity.ErrUnsupported},
+		{"short rsa", marshal(rsaKey(t, 1024)), nil, integrity.ErrUnsupported},
+		{"not for signing", marshal(exchange), nil, integrity.ErrUnsupported},
+	}
+}
+
+// lockedKey is keys.Demo("encrypted") by OpenSSL, under "hunter2".
+const lockedKey = `-----BEGIN ENCRYPTED PRIVATE KEY-----
+MIHsMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAj7Yh2vfC0EIgICCAAw
+DAYIKoZIhvcNAgkFADAdBglghkgBZQMEASoEEMgQQaUzRJ6VFIeqHA0JzhQEgZAP
+rDjFtmx1SnxiNTDhK+0tkLRg9dDuWxVuh9yCQ2ople387wLbnz2bGfgBCzQZeZ0Q
+fAz+uRSIeIHDxp2F8nxj75GxXYzN4+SmcnTmxf3UmGWo3wz/Z1QSy4yeC+r7eYn/
+SXARRfXFUoE44WmGo70uhlSYmq7HrLz0BIog6yDPRSMUVAS/aCktSGQ4oxZDvjg=
+-----END ENCRYPTED PRIVATE KEY-----
+`
+
+func TestKeyFiles(t *testing.T) {
+	for _, tt := range keyDefects(t) {
+		key, err := integrity.ParsePrivateKey(tt.file, tt.passphrase)
+		if key != nil {
+			t.Errorf("%s: a key", tt.name)
+		}
+		wantKind(t, err, tt.want)
+	}
+	key, err := integrity.ParsePrivateKey([]byte(lockedKey), []byte("hunter2"))
+	if err != nil || !keys.Equal(key.Public(), keys.Demo("encrypted").Public()) {
+		t.Errorf("%v", err)
+	}
+	// No key file at all is none of the kinds.
+	key, err = integrity.ParsePrivateKey([]byte("x"), nil)
+	if key != nil || err == nil {
+		t.Errorf("%v, %v", key, err)
+	}
+	wantKind(t, err, nil)
 }

@@ -33,7 +33,7 @@ const maxKeyFile = 1 << 20
 // ("EC PRIVATE KEY") or PKCS#1. The key is ECDSA on P-256, P-384 or P-521,
 // Ed25519, or RSA of at least 2048 bits.
 func ParsePrivate(file []byte) (crypto.Signer, error) {
-	block, err := findBlock(file, "PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY")
+	block, err := PrivateBlock(file)
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +82,11 @@ func ParsePublic(file []byte) (crypto.PublicKey, error) {
 		return nil, err
 	}
 	return pub, nil
+}
+
+// PrivateBlock is the first block with a private key, encrypted or not.
+func PrivateBlock(file []byte) (*pem.Block, error) {
+	return findBlock(file, "PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY")
 }
 
 func findBlock(file []byte, types ...string) (*pem.Block, error) {
