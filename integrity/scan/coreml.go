@@ -59,7 +59,7 @@ var (
 
 func (coremlFormat) Info() Info {
 	return Info{
-		ID: "coreml", Extensions: []string{".mlmodel"},
+		ID: "coreml", Extensions: []string{".mlmodel"}, Operators: []string{"coreml"},
 		Rules: []prerun.Rule{ruleCoreMLModel, ruleCoreMLLayer, ruleCoreMLLink, ruleCoreMLPath, ruleCoreMLRange},
 	}
 }
@@ -242,6 +242,7 @@ func (s *coremlScan) network(f wire.Field, depth int) error {
 			switch h.Num {
 			case 500:
 				name, err := s.field(h, 10)
+				s.operator(h, name)
 				if !s.custom[name] && len(s.custom) < 10_000 {
 					s.custom[name] = true
 					s.finding(ruleCoreMLLayer, 0, g, name, "a layer is the class %q of the app", name)
@@ -260,6 +261,11 @@ func (s *coremlScan) network(f wire.Field, depth int) error {
 			return nil
 		})
 	})
+}
+
+// operator tells of an operation of a program or the class of a custom layer.
+func (s *coremlScan) operator(f wire.Field, name string) {
+	s.out.Operator(Operator{Kind: "coreml", Name: name, Location: prerun.Location{Offset: f.At, Length: f.End() - f.At}})
 }
 
 // linked reads where another model is looked for: a file name, and folders
@@ -324,7 +330,12 @@ func (s *coremlScan) block(f wire.Field, depth int) error {
 		}
 		s.ops++
 		err := s.each(o, func(g wire.Field) error {
-			if g.Num == 4 {
+			switch g.Num {
+			case 1:
+				name, _, err := s.w.Text(g, 100)
+				s.operator(o, name)
+				return err
+			case 4:
 				return s.block(g, depth+1)
 			}
 			return nil

@@ -42,7 +42,7 @@ var (
 )
 
 func (executorchFormat) Info() Info {
-	return Info{ID: "executorch", Extensions: []string{".pte"}, Rules: []prerun.Rule{ruleETKernel, ruleETDelegate, ruleETLayout}}
+	return Info{ID: "executorch", Extensions: []string{".pte"}, Operators: []string{"executorch"}, Rules: []prerun.Rule{ruleETKernel, ruleETDelegate, ruleETLayout}}
 }
 
 func (executorchFormat) Match(p Probe) Match {
@@ -235,7 +235,8 @@ func (s *etScan) operator(t flatbuf.Table, name, overload string) {
 		return
 	}
 	s.operators[full] = true
-	library, _, qualified := strings.Cut(name, "::")
+	library, op, qualified := strings.Cut(name, "::")
+	s.out.Operator(Operator{Kind: "executorch", Domain: library, Name: op, Location: prerun.Location{Offset: t.Offset(), Length: 4}})
 	if !qualified || !slices.Contains(etLibraries, library) {
 		shown := excerpt(name, 80)
 		graphFinding(s.out, ruleETKernel, 0, flatbuf.Range{Off: t.Offset(), Len: 4}, shown, "operator %q needs kernels from outside", shown)

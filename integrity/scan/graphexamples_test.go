@@ -51,6 +51,11 @@ func graphFileExamples() map[string]ruleExample {
 		"scan.mxnet.custom-operator":   {looks: "a node with the operator `Custom` of type `magic`.", file: "m-symbol.json", data: mxnetNode("Custom", "op_type", "magic")},
 		"scan.mxnet.native-operator":   {looks: "a node with the operator `_Native` and an address.", file: "m-symbol.json", data: mxnetNode("_Native", "info", "0x7f0000000000")},
 		"scan.mxnet.file-operator":     {looks: "a node that reads the image `/etc/passwd`.", file: "m-symbol.json", data: mxnetNode("_cvimread", "filename", "/etc/passwd")},
+		"scan.tensorflow.asset-path":   {looks: "an asset called `../../etc/passwd`.", file: "saved_model.pb", data: savedModelWith(6, p.Text(2, "../../etc/passwd"))},
+		"scan.tensorflow.checkpoint-range": {
+			looks: "a tensor of 20 bytes at offset 90 of a data file of 100 bytes.", file: "m.index",
+			data: build.Checkpoint(1, 0, build.BundleEntry{Name: "w", Off: 90, Size: 20}), beside: map[string][]byte{"m.data-00000-of-00001": make([]byte, 100)},
+		},
 	}
 }
 

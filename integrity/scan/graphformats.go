@@ -27,6 +27,12 @@ func graphFormats() []Format {
 		paddleParamsFormat{},
 		mxnetFormat{},
 		mxnetParamsFormat{},
+		tfCheckpointFormat{},
+		placedFormat{"tensorflow-shard", tfShard},
+		tfTextFormat{},
+		kerasMetadataFormat{},
+		tfFingerprintFormat{},
+		riegeliFormat{},
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/prerun/prerun/integrity/scan"
 	"github.com/prerun/prerun/integrity/scan/internal/build"
@@ -357,6 +358,100 @@ func TestMXNet(t *testing.T) {
 
 const mxnetCount = "\x12\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 
+// tfConst is a node that holds a text.
+func tfConst(name, text string) build.Proto {
+	tensor := build.Proto(nil).Int(1, 7).Bytes(8, []byte(text))
+	return build.Proto(nil).Text(1, name).Text(2, "Const").Bytes(5, build.Proto(nil).Text(1, "value").Bytes(2, build.Proto(nil).Bytes(8, tensor)))
+}
+
+// metaGraph is a lone MetaGraph of these operators.
+func metaGraph(info build.Proto, ops ...string) build.Proto {
+	return build.Proto(nil).Bytes(1, info).Bytes(2, frozenGraph(ops...))
+}
+
+// savedModelWith is a SavedModel whose MetaGraph has a further field.
+func savedModelWith(field int32, message build.Proto) []byte {
+	return build.Proto(nil).Int(1, 1).Bytes(2, metaGraph(build.Proto(nil).Text(5, "2.4.0"), "MatMul").Bytes(protowire.Number(field), message))
+}
+
+// kerasObject is an object of Keras, by the numbers of its kind and metadata.
+func kerasObject(kind, metadata int32, config string) build.Proto {
+	return build.Proto(nil).Bytes(protowire.Number(kind), []byte("_tf_keras_sequential")).Bytes(protowire.Number(metadata), []byte(config))
+}
+
+func TestTensorFlowFiles(t *testing.T) {
+	stripped := build.Proto(nil).Bytes(2, build.Proto(nil).Bytes(1, build.Proto(nil).Text(1, "MatMul"))).Text(4, "train").Text(5, "1.15.0")
+	// An operator list that is no list, but that parsers skip: the MetaGraph
+	// starts like a graph.
+	disguised := build.Proto(nil).Text(1, "n").Text(2, "X0")
+	lambda := `{"class_name": "Sequential", "config": {"layers": [{"class_name": "Lambda", "config": {"function": {"class_name": "__tuple__", "items": ["4wEAAAA=", null]}}}]}}`
+	dense := `{"class_name": "Sequential", "config": {"layers": [{"class_name": "Dense", "config": {"units": 3}}]}}`
+	keras := func(config string) []byte {
+		return build.Proto(nil).Bytes(1, build.Proto(nil).Text(3, "root").Bytes(4, []byte("_tf_keras_sequential")).Bytes(5, []byte(config)).Bytes(6, build.Proto(nil).Int(1, 2)))
+	}
+	objects := func(config string) []byte {
+		return savedModelWith(7, build.Proto(nil).Bytes(1, build.Proto(nil).Bytes(4, kerasObject(1, 3, config))))
+	}
+	table := func(file string) []byte {
+		node := build.Proto(nil).Text(1, "init").Text(2, "InitializeTableFromTextFileV2").Text(3, "table").Text(3, "name:output:0")
+		return append(append(frozenGraph("MatMul"), build.Proto(nil).Bytes(1, tfConst("name", file))...), build.Proto(nil).Bytes(1, node)...)
+	}
+	asset := func(name string) []byte { return savedModelWith(6, build.Proto(nil).Text(2, name)) }
+	data := map[string][]byte{"m.data-00000-of-00001": make([]byte, 100)}
+	entry := build.BundleEntry{Name: "layer/bias", Off: 0, Size: 40}
+	index := func(more ...build.BundleEntry) []byte {
+		return build.Checkpoint(1, 0, append([]build.BundleEntry{entry, {Name: "layer/kernel", Off: 40, Size: 60}}, more...)...)
+	}
+	riegeli := append([]byte("\x83\xaf\x70\xd1\x0d\x88\x4a\x3f\x00\x00\x00\x00\x00\x00\x00\x00\x40\x00\x00\x00\x00\x00\x00\x00"+
+		"\x91\xba\xc2\x3c\x92\x87\xe1\xa9"), make([]byte, 100)...)
+	fingerprint := build.Proto(nil).Int(1, 1<<60).Int(2, 5).Bytes(6, build.Proto(nil).Int(1, 4)).Text(7, "123")
+
+	runFormats(t, []formatCase{
+		{"meta", "m.meta", metaGraph(stripped, "MatMul"), nil, scan.Clean, scan.Complete, nil},
+		{"meta_tags", "m.meta", metaGraph(build.Proto(nil).Text(4, "serve"), "MatMul"), nil, scan.Clean, scan.Complete, nil},
+		{"asset", "saved_model.pb", asset("vocab.txt"), nil, scan.Clean, scan.Complete, nil},
+		{"table", "m.pb", table("vocab.txt"), nil, scan.Clean, scan.Complete, nil},
+		{"table_named_later", "m.pb", table("assets/../vocab.txt"), nil, scan.Clean, scan.Complete, nil},
+		{"keras", "keras_metadata.pb", keras(dense), nil, scan.Clean, scan.Complete, nil},
+		{"keras_in_saved_model", "saved_model.pb", objects(dense), nil, scan.Clean, scan.Complete, nil},
+		{"checkpoint", "m.index", index(), data, scan.Clean, scan.Complete, nil},
+		{"checkpoint_empty", "m.index", build.Checkpoint(1, 0), nil, scan.Clean, scan.Complete, nil},
+		{"shard", "m.data-00000-of-00001", make([]byte, 100), map[string][]byte{"m.index": index()}, scan.Clean, scan.Complete, nil},
+		{"shard_alone", "m.data-00000-of-00001", make([]byte, 100), nil, scan.Unknown, scan.Complete, nil},
+		{"fingerprint", "fingerprint.pb", fingerprint, nil, scan.Clean, scan.Complete, nil},
+		{"text", "graph.pbtxt", []byte("# graph\nnode {\n  name: \"x\" op: \"MatMul\"\n  attr { key: \"v\" value { s: \"ReadFile\" } }\n}\nversions < producer: 1 >\n"), nil, scan.Clean, scan.Complete, nil},
+		{"text_label_map", "labels.pbtxt", []byte("item { id: 1 name: 'cat' }\n"), nil, scan.Clean, scan.Complete, nil},
+		{"text_op_elsewhere", "graph.pbtxt", []byte("meta_info_def { stripped_op_list { op { name: \"ReadFile\" } } } graph_def { node { op: 'MatMul' } op: 'ReadFile' }"), nil, scan.Clean, scan.Complete, nil},
+		{"text_any_name", "graph.txt", []byte("node { op: 'MatMul' }"), nil, scan.Clean, scan.Complete, nil},
+
+		{"meta_read", "m.meta", metaGraph(stripped, "MatMul", "ReadFile"), nil, scan.Malicious, scan.Complete, []string{"scan.tensorflow.file-operator"}},
+		{"meta_disguised", "m.meta", metaGraph(disguised, "MatMul", "PyFunc"), nil, scan.Malicious, scan.Complete, []string{"scan.tensorflow.python-operator"}},
+		{"reader", "m.pb", frozenGraph("WholeFileReaderV2"), nil, scan.Malicious, scan.Complete, []string{"scan.tensorflow.file-operator"}},
+		{"asset_climbs", "saved_model.pb", asset("../../etc/passwd"), nil, scan.Malicious, scan.Complete, []string{"scan.tensorflow.asset-path"}},
+		{"table_absolute", "m.pb", table("/etc/passwd"), nil, scan.Malicious, scan.Complete, []string{"scan.tensorflow.file-operator"}},
+		{"keras_lambda", "keras_metadata.pb", keras(lambda), nil, scan.Malicious, scan.Complete, []string{"scan.keras.lambda"}},
+		{"keras_any_name", "x", keras(lambda), nil, scan.Malicious, scan.Complete, []string{"scan.keras.lambda"}},
+		{"keras_lambda_in_saved_model", "saved_model.pb", objects(lambda), nil, scan.Malicious, scan.Complete, []string{"scan.keras.lambda"}},
+		{"keras_broken", "keras_metadata.pb", keras(lambda[:40]), nil, scan.Unknown, scan.Failed, nil},
+		{"checkpoint_range", "m.index", index(build.BundleEntry{Name: "z", Off: 90, Size: 20}), data, scan.Suspicious, scan.Complete, []string{"scan.tensorflow.checkpoint-range"}},
+		{"checkpoint_negative", "m.index", index(build.BundleEntry{Name: "z", Off: ^uint64(0), Size: 20}), data, scan.Suspicious, scan.Complete, []string{"scan.tensorflow.checkpoint-range"}},
+		{"checkpoint_shard", "m.index", index(build.BundleEntry{Name: "z", Shard: 1}), data, scan.Suspicious, scan.Complete, []string{"scan.tensorflow.checkpoint-range"}},
+		{"checkpoint_missing", "m.index", index(), nil, scan.Unknown, scan.Inconclusive, nil},
+		{"checkpoint_compressed", "m.index", build.Checkpoint(1, 1, entry), data, scan.Unknown, scan.Inconclusive, nil},
+		{"shard_elf", "m.data-00000-of-00001", append(make([]byte, 100), build.ELF()...), map[string][]byte{"m.index": index()}, scan.Malicious, scan.Complete, []string{"scan.file.embedded-executable"}},
+		{"other_table", "x.ldb", append(make([]byte, 40), "\x57\xfb\x80\x8b\x24\x75\x47\xdb"...), nil, scan.Unknown, scan.Complete, nil},
+		{"not_fingerprint", "fingerprint.pb", fingerprint.Bytes(9, []byte("x")), nil, scan.Unknown, scan.Inconclusive, nil},
+		{"chunked", "saved_model.cpb", riegeli, nil, scan.Unknown, scan.Inconclusive, nil},
+		{"text_read", "graph.pbtxt", []byte("node { name: 'x' op: \"ReadFile\" }"), nil, scan.Malicious, scan.Complete, []string{"scan.tensorflow.file-operator"}},
+		{"text_escaped", "graph.pbtxt", []byte(`node { name: "x" op: "\x50y" 'F\165nc' }`), nil, scan.Malicious, scan.Complete, []string{"scan.tensorflow.python-operator"}},
+		{"text_function", "saved_model.pbtxt", []byte("meta_graphs { graph_def { library { function { node_def: < op: # c\n 'EagerPyFunc' > } } } }"), nil, scan.Malicious, scan.Complete, []string{"scan.tensorflow.python-operator"}},
+		{"text_list", "graph.pbtxt", []byte("node: [ { op: 'MatMul' attr { key: 'a' } }, { op: 'PyFunc' } ]"), nil, scan.Malicious, scan.Complete, []string{"scan.tensorflow.python-operator"}},
+		{"text_padded", "graph.pbtxt", []byte("#" + strings.Repeat("x", 9000) + "\nnode { op: 'PyFunc' }"), nil, scan.Malicious, scan.Complete, []string{"scan.tensorflow.python-operator"}},
+		{"text_cut", "graph.pbtxt", []byte("node { op: 'MatMul' } node { op: 'Py"), nil, scan.Unknown, scan.Failed, nil},
+		{"text_open", "graph.pbtxt", []byte("node { op: 'MatMul' "), nil, scan.Unknown, scan.Failed, nil},
+	})
+}
+
 // graphSeeds are one file of each format of graphs.
 func graphSeeds() [][]byte {
 	return [][]byte{
@@ -369,6 +464,9 @@ func graphSeeds() [][]byte {
 		build.OpenVINO("0", "16", `<layer type="Own" version="own"/>`),
 		build.Paddle(build.PaddleOp("py_func"), build.PaddleOp("x_engine")),
 		build.PaddleParams(2, 3),
+		build.Checkpoint(2, 0, build.BundleEntry{Name: "a", Off: 1, Size: 2}, build.BundleEntry{Name: "ab", Shard: 1}),
+		[]byte("node { op: \"\\x50y\" 'Func' } # c\nnode: [<op:'a'>]"),
+		build.Proto(nil).Bytes(1, build.Proto(nil).Bytes(4, []byte("_tf_keras_x")).Bytes(5, []byte(`{"class_name": "Lambda", "config": {}}`))),
 		paddleJSON("3.x", "1.py_func"),
 		build.MXNetParams([]string{"a"}, build.MXNetArray(2, 3)),
 		[]byte(`{"nodes": [{"op": "Custom", "name": "n", "param": {"op_type": "x"}, "subgraphs": []}], "heads": []}`),
@@ -402,5 +500,11 @@ func FuzzPaddleParams(f *testing.F) { fuzzGraph(f, "paddle-params", "a.pdiparams
 func FuzzMXNet(f *testing.F) { fuzzGraph(f, "mxnet", "a-symbol.json") }
 
 func FuzzMXNetParams(f *testing.F) { fuzzGraph(f, "mxnet-params", "a.params") }
+
+func FuzzCheckpoint(f *testing.F) { fuzzGraph(f, "tensorflow-checkpoint", "a.index") }
+
+func FuzzTensorFlowText(f *testing.F) { fuzzGraph(f, "tensorflow-text", "a.pbtxt") }
+
+func FuzzKerasMetadata(f *testing.F) { fuzzGraph(f, "keras-metadata", "keras_metadata.pb") }
 
 func FuzzExecuTorch(f *testing.F) { fuzzGraph(f, "executorch", "a.pte") }

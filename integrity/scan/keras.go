@@ -194,11 +194,14 @@ func (k *kerasScan) lambda(v *strictjson.Value, at, class string) {
 	what := "a function by name"
 	code := textOf(v.Get("config").Get("code"))
 	if f := v.Get("config").Get("function"); f != nil {
-		if f.Kind == strictjson.Array && len(f.Items) > 0 {
-			code = textOf(&f.Items[0])
-		}
-		if f.Get("class_name") != nil {
+		switch textOf(f.Get("class_name")) {
+		case "__lambda__":
 			return // the nested object is looked at by itself
+		case "__tuple__": // as Keras 2 writes the array
+			f = f.Get("items")
+		}
+		if f != nil && f.Kind == strictjson.Array && len(f.Items) > 0 {
+			code = textOf(&f.Items[0])
 		}
 	}
 	if raw, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(code, "\n", "")); err == nil && len(raw) > 0 {

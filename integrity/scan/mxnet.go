@@ -40,7 +40,7 @@ var (
 )
 
 func (mxnetFormat) Info() Info {
-	return Info{ID: "mxnet", Within: []string{"text", "json"}, Rules: []prerun.Rule{ruleMXCustom, ruleMXNative, ruleMXFile}}
+	return Info{ID: "mxnet", Within: []string{"text", "json"}, Operators: []string{"mxnet"}, Rules: []prerun.Rule{ruleMXCustom, ruleMXNative, ruleMXFile}}
 }
 
 func (mxnetFormat) Match(p Probe) Match {
@@ -108,6 +108,7 @@ func (s *mxnetScan) graph(v *strictjson.Value, at string, depth int) bool {
 
 func (s *mxnetScan) node(n *strictjson.Value, at string) {
 	op := textOf(n.Get("op"))
+	s.out.Operator(Operator{Kind: "mxnet", Name: op, Location: prerun.Location{Line: n.Line, Column: n.Column, Fragment: at}})
 	name := op
 	if numpy, ok := strings.CutPrefix(op, "_npi_"); ok {
 		name = "_" + numpy

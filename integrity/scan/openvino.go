@@ -39,7 +39,7 @@ var (
 )
 
 func (openvinoFormat) Info() Info {
-	return Info{ID: "openvino", Within: []string{"text"}, Rules: []prerun.Rule{ruleOVLayer, ruleOVLibrary, ruleOVRange, ruleXMLDocType}}
+	return Info{ID: "openvino", Within: []string{"text"}, Operators: []string{"openvino"}, Rules: []prerun.Rule{ruleOVLayer, ruleOVLibrary, ruleOVRange, ruleXMLDocType}}
 }
 
 func (openvinoFormat) Match(p Probe) Match {
@@ -154,6 +154,7 @@ var openvinoTokenizers = []string{
 func (s *openvinoScan) layer(e xmlElement) {
 	s.layers++
 	set, kind := e.Attr("version"), e.Attr("type")
+	s.out.Operator(Operator{Kind: "openvino", Domain: set, Name: kind, Location: prerun.Location{Offset: e.At, Length: 1}})
 	if number, ok := strings.CutPrefix(set, "opset"); ok && number != "" && decimal([]byte(number)) {
 		return
 	}

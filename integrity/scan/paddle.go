@@ -47,7 +47,7 @@ var (
 )
 
 func (paddleFormat) Info() Info {
-	return Info{ID: "paddle", Extensions: []string{".pdmodel"}, Rules: []prerun.Rule{rulePaddlePython, rulePaddleFile, rulePaddleNetwork}}
+	return Info{ID: "paddle", Extensions: []string{".pdmodel"}, Operators: []string{"paddle"}, Rules: []prerun.Rule{rulePaddlePython, rulePaddleFile, rulePaddleNetwork}}
 }
 
 // Match looks for a block with its number and its parent's.
@@ -150,6 +150,7 @@ func (s *paddleScan) operator(f wire.Field) error {
 		}
 		return err
 	})
+	s.out.Operator(Operator{Kind: "paddle", Name: name, Location: prerun.Location{Offset: f.At, Length: f.End() - f.At}})
 	rule, bad := paddleOperators[name]
 	engine := strings.HasSuffix(name, "_engine") || name == "cinn_launch"
 	if err != nil || !bad && !engine || s.seen[name] {
@@ -171,7 +172,7 @@ type paddleJSONFormat struct{}
 
 func (paddleJSONFormat) Info() Info {
 	return Info{
-		ID: "paddle-json", Within: []string{"text", "json"},
+		ID: "paddle-json", Within: []string{"text", "json"}, Operators: []string{"paddle"},
 		Rules: []prerun.Rule{rulePaddlePython, rulePaddleFile, rulePaddleNetwork, rulePaddleCustom},
 	}
 }
@@ -259,6 +260,7 @@ func (s *paddleJSONScan) walk(v *strictjson.Value, at string, depth int) {
 func (s *paddleJSONScan) operator(v *strictjson.Value, name, at string) {
 	s.ops++
 	dialect, op, _ := strings.Cut(name, ".")
+	s.out.Operator(Operator{Kind: "paddle", Name: op, Location: prerun.Location{Line: v.Line, Column: v.Column, Fragment: at}})
 	rule, bad := paddleOperators[strings.TrimSuffix(op, "_")] // in place
 	engine := strings.HasSuffix(op, "_engine")
 	custom := dialect == paddleCustomDialect

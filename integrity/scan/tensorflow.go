@@ -4,20 +4,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/integrity/scan/internal/flatbuf"
 	"github.com/prerun/prerun/integrity/scan/internal/wire"
+	"github.com/prerun/prerun/internal/strictjson"
 )
 
-// tensorflowFormat walks the operators of SavedModels and frozen graphs, those
-// of functions included. Facts: "framework", "version" of TensorFlow.
+// tensorflowFormat walks the operators of SavedModels, MetaGraphs (.meta) and
+// frozen graphs, those of functions included, and the layers of Keras that old
+// SavedModels describe. Facts: "framework", "version" of TensorFlow.
 type tensorflowFormat struct{}
 
 var (
 	ruleTFFile = prerun.Rule{
 		ID: "scan.tensorflow.file-operator", Title: "operator that touches files", Severity: prerun.High,
 		Help: "The graph reads, writes or lists files of the host while it runs, under a name that the model chooses. A model for inference needs none of these operators. Saving, restoring and decoding, which every SavedModel has, are not meant.",
+		Refs: []prerun.Reference{refTraversal, refUnsafeModel},
+	}
+	ruleTFAsset = prerun.Rule{
+		ID: "scan.tensorflow.asset-path", Title: "asset outside the model", Severity: prerun.High,
+		Help: "The model names an asset outside its own folder, under an absolute or climbing path. Loading it reads that file of the host. Do not load the model.",
 		Refs: []prerun.Reference{refTraversal, refUnsafeModel},
 	}
 	ruleTFPython = prerun.Rule{
@@ -28,36 +37,60 @@ var (
 )
 
 func (tensorflowFormat) Info() Info {
-	return Info{ID: "tensorflow", Extensions: []string{".pb"}, Operators: []string{"tensorflow"}, Rules: []prerun.Rule{ruleTFFile, ruleTFPython}}
+	return Info{
+		ID: "tensorflow", Extensions: []string{".pb"}, Operators: []string{"tensorflow", "keras"},
+		Rules: slices.Concat([]prerun.Rule{ruleTFFile, ruleTFPython, ruleTFAsset}, kerasRules),
+	}
 }
 
-// Match looks for a schema version and a MetaGraph, or for a first node.
+// Match looks for a schema version and a MetaGraph, for a first node, or for
+// what a lone MetaGraph (.meta) says of itself.
 func (tensorflowFormat) Match(p Probe) Match {
-	if len(p.Head) > 8 && (strings.HasPrefix(string(p.Head), "\x08\x01\x12") || p.Head[0] == 0x0a && tfNode(p.Head)) {
+	if len(p.Head) > 8 && (strings.HasPrefix(string(p.Head), "\x08\x01\x12") || tfNode(p) || tfMeta(p)) {
 		return Maybe
 	}
 	return No
 }
 
-// tfNode reports whether the head starts with a node: name and operator.
-func tfNode(head []byte) bool {
-	w := wire.NewReader(sliceReader(head), int64(len(head)))
-	names := 0
-	err := w.Walk(0, int64(len(head)), func(f wire.Field) error {
-		if !f.Is(1, wire.Bytes) {
-			return ErrNotFormat
+// tfFirst yields the fields of the first field of a message, which has to be of
+// that number.
+func tfFirst(p Probe, num int32, yield func(g wire.Field) bool) {
+	wire.Head(p.Head, p.Size, func(f wire.Field) bool {
+		if f.Is(num, wire.Bytes) && f.Off < int64(len(p.Head)) {
+			wire.Head(p.Head[f.Off:min(f.End(), int64(len(p.Head)))], f.Len, yield)
 		}
-		return w.Walk(f.Off, f.End(), func(g wire.Field) error {
-			if (g.Is(1, wire.Bytes) || g.Is(2, wire.Bytes)) && g.Len > 0 && g.Len < 500 {
-				if names++; names == 2 {
-					return errEnough
-				}
-				return nil
-			}
-			return ErrNotFormat
-		})
+		return false
 	})
-	return errors.Is(err, errEnough)
+}
+
+// tfNode reports whether the head starts with a node: name and operator.
+func tfNode(p Probe) bool {
+	names := 0
+	tfFirst(p, 1, func(g wire.Field) bool {
+		if !g.Is(1, wire.Bytes) && !g.Is(2, wire.Bytes) || g.Len == 0 || g.Len >= 500 {
+			return false
+		}
+		names++
+		return names < 2
+	})
+	return names == 2
+}
+
+// tfMeta reports whether the head starts with what a MetaGraph says of itself:
+// nothing but its fields, and among them operators, tags or a version.
+func tfMeta(p Probe) bool {
+	telling, known := false, true
+	tfFirst(p, 1, func(g wire.Field) bool {
+		switch {
+		case g.Is(2, wire.Bytes), g.Is(4, wire.Bytes), g.Is(5, wire.Bytes), g.Is(6, wire.Bytes):
+			telling = true
+		case g.Is(1, wire.Bytes), g.Is(3, wire.Bytes), g.Is(7, wire.Varint), g.Is(8, wire.Bytes):
+		default:
+			known = false
+		}
+		return known
+	})
+	return telling && known
 }
 
 type tfScan struct {
@@ -66,27 +99,51 @@ type tfScan struct {
 	w     *wire.Reader
 	nodes int
 	seen  map[string]bool
+
+	// What is needed to tell a table that is filled from a file of the host.
+	outside map[string]string     // constants that name such a file, by node
+	tables  map[string]wire.Field // inputs of nodes that fill tables
 }
 
 func (tensorflowFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
-	s := &tfScan{a: a, out: out, w: wire.NewReader(a, a.Size), seen: make(map[string]bool)}
+	s := &tfScan{
+		a: a, out: out, w: wire.NewReader(a, a.Size), seen: make(map[string]bool),
+		outside: make(map[string]string), tables: make(map[string]wire.Field),
+	}
+	whole := wire.Field{Len: a.Size}
 	var err error
-	if a.Head[0] == 0x0a {
-		err = s.graph(wire.Field{Len: a.Size})
-	} else {
+	switch {
+	case strings.HasPrefix(string(a.Head), "\x08"):
 		err = s.w.Walk(0, a.Size, func(f wire.Field) error {
 			if f.Is(2, wire.Bytes) {
 				return s.metaGraph(f)
 			}
 			return nil
 		})
+	case tfNode(a.Probe):
+		// A MetaGraph can be made to start like a graph; then nothing but the
+		// other reading finds its nodes. What that one cannot read says nothing.
+		if err = s.graph(whole); tfMeta(a.Probe) {
+			err = firstBudget(err, s.metaGraph(whole))
+		}
+	default:
+		err = s.metaGraph(whole)
 	}
 	if s.nodes == 0 && !errors.Is(err, ErrBudget) {
 		return fmt.Errorf("tensorflow: no nodes: %w", ErrNotFormat)
 	}
+	s.fileTables()
 	out.Fact("framework", "tensorflow")
 	if err == nil {
 		out.Claim(0, a.Size)
+	}
+	return err
+}
+
+// firstBudget is err, or that of a second reading when it ran out of budget.
+func firstBudget(err, second error) error {
+	if err == nil && errors.Is(second, ErrBudget) {
+		return second
 	}
 	return err
 }
@@ -100,13 +157,49 @@ func (s *tfScan) metaGraph(f wire.Field) error {
 					return nil
 				}
 				version, _, err := s.w.Text(h, 40)
-				s.out.Fact("version", excerpt(version, 40))
+				if !binaryIn([]byte(version)) {
+					s.out.Fact("version", excerpt(version, 40))
+				}
 				return err
 			})
 		case g.Is(2, wire.Bytes):
 			return s.graph(g)
+		case g.Is(6, wire.Bytes):
+			return s.asset(g)
+		case g.Is(7, wire.Bytes):
+			return s.objects(g)
 		}
 		return nil
+	})
+}
+
+// asset checks where a file that the graph needs is said to be.
+func (s *tfScan) asset(f wire.Field) error {
+	return s.w.Walk(f.Off, f.End(), func(g wire.Field) error {
+		if !g.Is(2, wire.Bytes) {
+			return nil
+		}
+		name, _, err := s.w.Text(g, ProbeSize)
+		if shown := excerpt(name, 120); err == nil && outside(name) {
+			graphFinding(s.out, ruleTFAsset, 0, flatbuf.Range{Off: f.At, Len: f.End() - f.At}, shown, "the asset %q is outside the model", shown)
+		}
+		return err
+	})
+}
+
+// objects looks for layers of Keras among the objects of a SavedModel, which
+// versions before 2.5 describe there.
+func (s *tfScan) objects(f wire.Field) error {
+	return s.w.Walk(f.Off, f.End(), func(g wire.Field) error {
+		if !g.Is(1, wire.Bytes) {
+			return nil
+		}
+		return s.w.Walk(g.Off, g.End(), func(h wire.Field) error {
+			if !h.Is(4, wire.Bytes) {
+				return nil
+			}
+			return kerasLayer(s.out, s.w, h, 1, 3)
+		})
 	})
 }
 
@@ -136,28 +229,207 @@ func (s *tfScan) graph(f wire.Field) error {
 // Assert, Print and Decode stand in ordinary ones.
 var tfOperators = map[string]prerun.Rule{
 	"ReadFile": ruleTFFile, "WriteFile": ruleTFFile, "MatchingFiles": ruleTFFile, "MatchingFilesDataset": ruleTFFile,
-	"TextLineDataset": ruleTFFile, "TFRecordDataset": ruleTFFile, "TFRecordDatasetV2": ruleTFFile, "FixedLengthRecordDatasetV2": ruleTFFile,
+	"TextLineDataset": ruleTFFile, "TFRecordDataset": ruleTFFile, "TFRecordDatasetV2": ruleTFFile, "FixedLengthRecordDataset": ruleTFFile,
+	"FixedLengthRecordDatasetV2": ruleTFFile, "CSVDataset": ruleTFFile, "CSVDatasetV2": ruleTFFile, "LMDBDataset": ruleTFFile, "SqlDataset": ruleTFFile,
+	"WholeFileReader": ruleTFFile, "WholeFileReaderV2": ruleTFFile, "TextLineReader": ruleTFFile, "TextLineReaderV2": ruleTFFile,
+	"LoadDataset": ruleTFFile, "SaveDataset": ruleTFFile, "SaveDatasetV2": ruleTFFile,
 	"PyFunc": ruleTFPython, "PyFuncStateless": ruleTFPython, "EagerPyFunc": ruleTFPython, "PyCall": ruleTFPython, "ShellExecute": ruleTFPython,
 }
 
 func (s *tfScan) node(f wire.Field) error {
-	s.nodes++
-	return s.w.Walk(f.Off, f.End(), func(g wire.Field) error {
-		if !g.Is(2, wire.Bytes) {
-			return nil
-		}
-		op, _, err := s.w.Text(g, 100)
-		s.out.Operator(Operator{Kind: "tensorflow", Name: op, Location: prerun.Location{Offset: f.At, Length: f.End() - f.At}})
-		if rule, ok := tfOperators[op]; ok && !s.seen[op] {
-			s.seen[op] = true
-			s.out.Finding(prerun.Finding{
-				Rule:       rule,
-				Confidence: prerun.ConfidenceHigh,
-				Locations:  []prerun.Location{{Offset: f.At, Length: f.Off - f.At + f.Len}},
-				Message:    fmt.Sprintf("operator %s", op),
-				Key:        op,
-			})
+	var name, op, input string
+	err := s.w.Walk(f.Off, f.End(), func(g wire.Field) (err error) {
+		switch {
+		case g.Is(1, wire.Bytes):
+			name, _, err = s.w.Text(g, 300)
+		case g.Is(2, wire.Bytes):
+			op, _, err = s.w.Text(g, 100)
+		case g.Is(3, wire.Bytes): // the last one counts
+			input, _, err = s.w.Text(g, 300)
+		case g.Is(5, wire.Bytes) && op == "Const":
+			return s.constant(g, name)
 		}
 		return err
 	})
+	if op == "" {
+		return err
+	}
+	s.nodes++
+	s.out.Operator(Operator{Kind: "tensorflow", Name: op, Location: prerun.Location{Offset: f.At, Length: f.End() - f.At}})
+	if strings.HasPrefix(op, "InitializeTableFromTextFile") && len(s.tables) < 1000 {
+		input, _, _ = strings.Cut(input, ":")
+		s.tables[input] = f
+	}
+	if rule, ok := tfOperators[op]; ok && !s.seen[op] {
+		s.seen[op] = true
+		s.finding(rule, f, op, "operator %s", op)
+	}
+	return err
+}
+
+func (s *tfScan) finding(rule prerun.Rule, f wire.Field, key, format string, args ...any) {
+	graphFinding(s.out, rule, 0, flatbuf.Range{Off: f.At, Len: f.End() - f.At}, key, format, args...)
+}
+
+// constant keeps a text that leads out of the model's folder, if it may be the
+// name of a file: attributes hold a value (2), that a tensor (8), and that
+// strings (8).
+func (s *tfScan) constant(f wire.Field, node string) error {
+	return s.below(f, 2, func(v wire.Field) error {
+		return s.below(v, 8, func(t wire.Field) error {
+			return s.below(t, 8, func(g wire.Field) error {
+				if g.Len == 0 || g.Len > ProbeSize || len(s.outside) >= 10_000 {
+					return nil
+				}
+				text, _, err := s.w.Text(g, ProbeSize)
+				if err == nil && outside(text) {
+					s.outside[node] = text
+				}
+				return err
+			})
+		})
+	})
+}
+
+// below yields the fields of bytes of that number within a message.
+func (s *tfScan) below(f wire.Field, num int32, yield func(g wire.Field) error) error {
+	return s.w.Walk(f.Off, f.End(), func(g wire.Field) error {
+		if g.Is(num, wire.Bytes) {
+			return yield(g)
+		}
+		return nil
+	})
+}
+
+// fileTables reports tables that are filled from a file of the host. Ordinary
+// ones are filled from an asset, whose name is set on load.
+func (s *tfScan) fileTables() {
+	for _, input := range sortedKeys(s.tables) {
+		if name, ok := s.outside[input]; ok {
+			shown := excerpt(name, 120)
+			s.finding(ruleTFFile, s.tables[input], shown, "a table is filled from the file %q", shown)
+		}
+	}
+}
+
+// kerasLayer reads an object of Keras in a message: its kind and its metadata,
+// which is the configuration of a layer in JSON.
+func kerasLayer(out *Sink, w *wire.Reader, f wire.Field, kind, metadata int32) error {
+	var id string
+	var text wire.Field
+	err := w.Walk(f.Off, f.End(), func(g wire.Field) (err error) {
+		switch {
+		case g.Is(kind, wire.Bytes):
+			id, _, err = w.Text(g, 100)
+		case g.Is(metadata, wire.Bytes):
+			text = g
+		}
+		return err
+	})
+	if err != nil || text.Len == 0 || !strings.HasPrefix(id, "_tf_keras") {
+		return err
+	}
+	if text.Len > maxConfig {
+		out.Gap(fmt.Sprintf("configuration of %d bytes; %d are read", text.Len, maxConfig), text.Off, text.Len)
+		return nil
+	}
+	data, _, err := w.Text(text, maxConfig)
+	if err != nil {
+		return err
+	}
+	root, err := strictjson.Parse([]byte(data), strictjson.Limits{Bytes: maxConfig, Nodes: 1 << 18})
+	if err != nil {
+		return fmt.Errorf("offset %d: configuration: %w", text.Off, err)
+	}
+	k := kerasScan{out: out, in: &prerun.Location{Offset: text.Off, Length: text.Len}}
+	k.walk(root, "", 0)
+	return nil
+}
+
+// kerasMetadataFormat reads what Keras 2 writes beside a SavedModel
+// (keras_metadata.pb): the configuration of every layer. Facts: "framework".
+type kerasMetadataFormat struct{}
+
+func (kerasMetadataFormat) Info() Info {
+	return Info{ID: "keras-metadata", Operators: []string{"keras"}, Rules: kerasRules}
+}
+
+// Match looks for an object with a kind of Keras.
+func (kerasMetadataFormat) Match(p Probe) Match {
+	if len(p.Head) > 4 && p.Head[0] == 0x0a && (p.Base() == "keras_metadata.pb" || strings.Contains(string(p.Head[:min(256, len(p.Head))]), "_tf_keras")) {
+		return Maybe
+	}
+	return No
+}
+
+func (kerasMetadataFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
+	w := wire.NewReader(a, a.Size)
+	objects := 0
+	err := w.Walk(0, a.Size, func(f wire.Field) error {
+		if !f.Is(1, wire.Bytes) {
+			return nil
+		}
+		objects++
+		return kerasLayer(out, w, f, 4, 5)
+	})
+	if objects == 0 && !errors.Is(err, ErrBudget) {
+		return fmt.Errorf("keras-metadata: %w", ErrNotFormat)
+	}
+	if err != nil {
+		return fmt.Errorf("keras-metadata: %w", err)
+	}
+	out.Fact("framework", "keras")
+	out.Claim(0, a.Size)
+	return nil
+}
+
+// tfFingerprintFormat recognises fingerprint.pb of a SavedModel: five hashes of
+// its parts, which nothing but a comparison reads.
+type tfFingerprintFormat struct{}
+
+func (tfFingerprintFormat) Info() Info { return Info{ID: "tensorflow-fingerprint"} }
+
+func (tfFingerprintFormat) Match(p Probe) Match {
+	hashes, known := 0, true
+	if p.Size > 512 || p.Base() != "fingerprint.pb" {
+		return No
+	}
+	ok := wire.Head(p.Head, p.Size, func(f wire.Field) bool {
+		switch {
+		case f.Num >= 1 && f.Num <= 5 && f.Type == wire.Varint:
+			hashes++
+		case !f.Is(6, wire.Bytes) && !f.Is(7, wire.Bytes):
+			known = false
+		}
+		return true
+	})
+	if ok && known && hashes > 0 {
+		return Maybe
+	}
+	return No
+}
+
+func (tfFingerprintFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
+	out.Claim(0, a.Size)
+	return nil
+}
+
+// riegeliFormat recognises files of Riegeli records, such as the chunked form
+// of a SavedModel (.cpb). The records are compressed and transposed and are not
+// read, so such a file is never complete.
+type riegeliFormat struct{}
+
+func (riegeliFormat) Info() Info { return Info{ID: "riegeli", Extensions: []string{".cpb"}} }
+
+func (riegeliFormat) Match(p Probe) Match {
+	if p.Starts("\x83\xaf\x70\xd1\x0d\x88\x4a\x3f\x00\x00\x00\x00\x00\x00\x00\x00\x40\x00\x00\x00\x00\x00\x00\x00\x91\xba\xc2\x3c\x92\x87\xe1\xa9") {
+		return Certain
+	}
+	return No
+}
+
+func (riegeliFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
+	out.Claim(0, min(64, a.Size))
+	out.Gap("records of Riegeli, such as the chunks of a SavedModel, are not read", 64, max(a.Size-64, 0))
+	return nil
 }

@@ -54,7 +54,7 @@ var (
 
 func (tfliteFormat) Info() Info {
 	return Info{
-		ID: "tflite", Within: []string{"zip"}, Extensions: []string{".tflite"},
+		ID: "tflite", Within: []string{"zip"}, Extensions: []string{".tflite"}, Operators: []string{"tflite", "tensorflow"},
 		Rules: []prerun.Rule{ruleTFLiteCustom, ruleTFLiteLayout, ruleTFLiteRecursion, ruleTFLitePath, ruleTFFile, ruleTFPython},
 	}
 }
@@ -353,11 +353,14 @@ func (s *tfliteScan) operators() {
 			continue
 		}
 		seen[c.custom] = true
+		at := prerun.Location{Offset: c.at.Off, Length: c.at.Len}
+		s.out.Operator(Operator{Kind: "tflite", Name: c.custom, Location: at})
 		shown := excerpt(c.custom, 80)
 		if len(own) < 20 {
 			own = append(own, shown)
 		}
 		if op, flex := strings.CutPrefix(c.custom, "Flex"); flex {
+			s.out.Operator(Operator{Kind: "tensorflow", Name: op, Location: at})
 			if rule, ok := tfOperators[op]; ok {
 				graphFinding(s.out, rule, 0, c.at, op, "operator %s", op)
 			}

@@ -260,3 +260,42 @@ func MXNetArray(dims ...uint64) []byte {
 	out = append(out, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 	return append(out, make([]byte, min(n, 1<<10))...)
 }
+
+// A BundleEntry is what a checkpoint's index says of one tensor.
+type BundleEntry struct {
+	Name             string
+	Shard, Off, Size uint64
+}
+
+// Checkpoint is the index of a TensorFlow checkpoint. Its blocks are said to be
+// of that compression.
+func Checkpoint(shards uint64, compression byte, entries ...BundleEntry) []byte {
+	var out []byte
+	block := func(pairs ...string) (handle []byte) {
+		off, last := len(out), ""
+		for i := 0; i < len(pairs); i += 2 {
+			shared := 0
+			for shared < len(last) && shared < len(pairs[i]) && last[shared] == pairs[i][shared] {
+				shared++
+			}
+			last = pairs[i]
+			for _, n := range []int{shared, len(last) - shared, len(pairs[i+1])} {
+				out = protowire.AppendVarint(out, uint64(n))
+			}
+			out = append(append(out, last[shared:]...), pairs[i+1]...)
+		}
+		out = le.AppendUint32(le.AppendUint32(out, 0), 1)
+		handle = protowire.AppendVarint(protowire.AppendVarint(nil, uint64(off)), uint64(len(out)-off))
+		out = append(out, compression, 0, 0, 0, 0)
+		return handle
+	}
+	pairs := []string{"", string(Proto(nil).Int(1, shards).Bytes(3, Proto(nil).Int(1, 1)))}
+	for _, e := range entries {
+		pairs = append(pairs, e.Name, string(Proto(nil).Int(1, 1).Bytes(2, nil).Int(3, e.Shard).Int(4, e.Off).Int(5, e.Size)))
+	}
+	data := block(pairs...)
+	meta := block()
+	index := block("~", string(data))
+	foot := append(append(make([]byte, 0, 40), meta...), index...)
+	return append(append(out, foot[:40]...), "\x57\xfb\x80\x8b\x24\x75\x47\xdb"...)
+}
