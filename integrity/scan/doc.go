@@ -32,6 +32,13 @@
 // time. Running out is a gap. A panic inside a format is a gap too. Symbolic
 // links are never followed: one that stays inside the scanned folder is a fact
 // about a file that is scanned under its own name, any other is a finding.
+//
+// A Hugging Face cache is opened at the folder of a repository
+// (models--org--name) or above it. Links of a snapshot may lead only into the
+// blobs of that repository. Blobs are scanned under the names that snapshots
+// give them, those without a name as they are, and each is compared with the
+// hash that it is named by.
+//
 // Memory is bounded by about two times [Limits.Memory] for each worker, plus
 // 128 MiB for the dictionaries of all xz, lzma and 7z streams that are open at
 // once, plus what parsers state.

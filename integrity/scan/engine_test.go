@@ -328,10 +328,10 @@ func TestLinks(t *testing.T) {
 		}
 	}
 	write(filepath.Join(outside, "secret.txt"), []byte("secret\n"))
-	write(filepath.Join(dir, "blobs/abc"), []byte(`{"trust_remote_code": true}`))
-	link("../../blobs/abc", filepath.Join(dir, "snapshots/1/config.json"))
-	link("../blobs", filepath.Join(dir, "snapshots/all"))
-	link("all/abc", filepath.Join(dir, "snapshots/through"))
+	write(filepath.Join(dir, "store/abc"), []byte(`{"trust_remote_code": true}`))
+	link("../../store/abc", filepath.Join(dir, "views/1/config.json"))
+	link("../store", filepath.Join(dir, "views/all"))
+	link("all/abc", filepath.Join(dir, "views/through"))
 	link(filepath.Join(outside, "secret.txt"), filepath.Join(dir, "absolute"))
 	link("../../../../../../etc/passwd", filepath.Join(dir, "climbs"))
 	link("nowhere", filepath.Join(dir, "dangling"))
@@ -352,10 +352,10 @@ func TestLinks(t *testing.T) {
 		got[f.Path] = fmt.Sprintf("%s %s %s", f.Verdict, f.Completeness, strings.Join(rules(f), " "))
 	}
 	want := map[string]string{
-		"blobs/abc":               "suspicious complete scan.config.trust-remote-code",
-		"snapshots/1/config.json": "suspicious complete scan.config.trust-remote-code",
-		"snapshots/all":           "clean complete ",
-		"snapshots/through":       "suspicious complete scan.config.trust-remote-code",
+		"store/abc":               "suspicious complete scan.config.trust-remote-code",
+		"views/1/config.json": "suspicious complete scan.config.trust-remote-code",
+		"views/all":           "clean complete ",
+		"views/through":       "suspicious complete scan.config.trust-remote-code",
 		"absolute":                "suspicious inconclusive scan.tree.link-escape",
 		"climbs":                  "suspicious inconclusive scan.tree.link-escape",
 		"dangling":                "suspicious inconclusive scan.tree.link-escape",

@@ -378,6 +378,15 @@ func frameworkExamples() map[string]ruleExample {
 		"scan.msgpack.trailing-data": {looks: "a byte behind the last array.", file: "flax_model.msgpack", data: append(member(array), 0)},
 		"scan.orbax.path":            {looks: "`PLACEHOLDER://../../etc/passwd` in the place of an array.", file: "checkpoint", data: member(build.Str("PLACEHOLDER://../../etc/passwd"))},
 		"scan.zarr.pickle-codec":     {looks: "`\"filters\": [{\"id\": \"pickle\"}]`.", file: ".zarray", data: []byte(`{"dtype": "|O", "filters": [{"id": "pickle"}]}`)},
+		"scan.tree.snapshot-link": {
+			looks: "`snapshots/<revision>/model.bin` links to `../../refs/main`.", file: "snapshots/" + revision + "/model.bin",
+			links:  map[string]string{"snapshots/" + revision + "/model.bin": "../../refs/main"},
+			beside: map[string][]byte{"refs/main": []byte(revision), "blobs/" + small(nil): nil},
+		},
+		"scan.tree.blob-mismatch": {
+			looks: "a file `blobs/<sha256>` whose content has another SHA-256.", file: "blobs/" + large([]byte("x")), data: []byte("y"),
+			beside: map[string][]byte{"snapshots/" + revision + "/a": []byte("a")},
+		},
 		"scan.llamafile.program": {
 			looks: "a program for six systems with `m.gguf` in the zip archive at its end.", file: "m.llamafile",
 			data: build.Archive{Members: []build.Member{model}, Prefix: ape}.Bytes(), also: []string{"scan.file.executable", "scan.zip.prefix-data"},

@@ -107,6 +107,8 @@ type FileResult struct {
 	//	               weights_only opens it; of all pickles inside together
 	//	insecure_allowed names that only a rule set allows, by set
 	//	link           what a symbolic link leads to
+	//	snapshot       of a blob in a Hugging Face cache: the first name under
+	//	               which it was scanned; its findings stand there
 	//	chat_template  digest of a chat template, sha256:hex
 	//	external_data  number of ONNX tensors kept in other files
 	//	soft_links     number of links within an HDF5 file

@@ -62,7 +62,7 @@ var (
 // Rules lists every rule of the package: those of the engine and those of the
 // built-in formats, by id.
 func Rules() []prerun.Rule {
-	rules := []prerun.Rule{rulePolyglot, ruleOverlap, ruleExecutable, ruleEmbeddedExecutable, ruleHidden, ruleLinkEscape}
+	rules := []prerun.Rule{rulePolyglot, ruleOverlap, ruleExecutable, ruleEmbeddedExecutable, ruleHidden, ruleLinkEscape, ruleSnapshotLink, ruleBlobMismatch}
 	for _, f := range Builtin() {
 		rules = append(rules, f.Info().Rules...)
 	}

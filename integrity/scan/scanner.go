@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"path"
@@ -26,11 +27,12 @@ type Scanner struct {
 	Limits    Limits     // zero fields mean the documented defaults
 	RuleSets  []*RuleSet // further rules, see [ParseRuleSet]; nil means none
 	Workers   int        // files read at once; 0 means GOMAXPROCS. Results do not depend on it
-	NoDigests bool       // leaves out the digests, so that large files cost only what their format reads
+	NoDigests bool       // leaves out the digests, and with them the check of blobs against their names, so that large files cost only what their format reads
 }
 
 // Scan reads every file of a tree. Links are not followed out of it; a link to
-// a file inside is read under both names. Errors are the context's, a format
+// a file inside is read under both names, except that the blobs of a Hugging
+// Face cache are read under the names of snapshots only. Errors are the context's, a format
 // that cannot be described, and a tree that cannot be listed; everything about
 // a single file is in its result.
 func (s Scanner) Scan(ctx context.Context, fsys fs.FS) (*Result, error) {
@@ -42,23 +44,37 @@ func (s Scanner) Scan(ctx context.Context, fsys fs.FS) (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list files: %w", err)
 	}
-	t := target{fsys: fsys, tree: treeOf(list), scanner: s, formats: formats, rules: rules}
+	tree := treeOf(list)
+	t := target{fsys: fsys, tree: tree, view: tree, scanner: s, formats: formats, rules: rules}
+	t.readHub(list)
 	var names []walk.Entry
 	for _, e := range list {
 		if e.Kind != walk.Dir {
 			names = append(names, e)
 		}
 	}
+	t.hub.named(names)
 	out := make([]FileResult, len(names))
-	g, ctx := errgroup.WithContext(ctx)
+	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(s.workers())
 	for i, e := range names {
+		if b := t.hub.blobs[e.Path]; b != nil && len(b.names) > 0 {
+			continue // scanned under its names
+		}
 		g.Go(func() error {
-			out[i] = t.entry(ctx, e)
-			return context.Cause(ctx)
+			out[i] = t.entry(gctx, e)
+			return context.Cause(gctx)
 		})
 	}
 	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for i, e := range names {
+		if b := t.hub.blobs[e.Path]; b != nil && len(b.names) > 0 {
+			out[i] = t.blob(ctx, b, e.Path, out)
+		}
+	}
+	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
 	return newResult(out, s.RuleSets), nil
@@ -78,8 +94,8 @@ func (s Scanner) ScanFile(ctx context.Context, name string, r io.ReaderAt, size 
 		return nil, errors.New("a file needs a name")
 	}
 	tree := NewTree([]Entry{{Name: name, Size: size}})
-	t := target{tree: tree, scanner: s, formats: formats, rules: rules}
-	res := t.content(ctx, name, r, size)
+	t := target{tree: tree, view: tree, scanner: s, formats: formats, rules: rules}
+	res := t.content(ctx, name, name, r, size)
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
@@ -134,7 +150,9 @@ func treeOf(list []walk.Entry) *Tree {
 // A target is one tree that is being scanned.
 type target struct {
 	fsys    fs.FS
-	tree    *Tree
+	tree    *Tree // as it is
+	view    *Tree // as formats see it
+	hub     hub
 	scanner Scanner
 	formats []entry
 	rules   *rulebook
@@ -164,36 +182,33 @@ func (t *target) gap(name string, c Completeness, reason string) FileResult {
 // link scans what a link inside the tree leads to, under the link's name.
 func (t *target) link(ctx context.Context, name string) FileResult {
 	to, err := t.resolve(name)
-	if err != nil {
-		res := t.gap(name, Inconclusive, fmt.Sprintf("symbolic link not followed: %v", err))
-		if errors.Is(err, errEscape) {
-			res.Findings = []prerun.Finding{{
-				Rule:       ruleLinkEscape,
-				Severity:   ruleLinkEscape.Severity,
-				Confidence: prerun.ConfidenceHigh,
-				Subject:    prerun.Subject{Path: res.Path},
-				Locations:  []prerun.Location{{Path: res.Path}},
-				Message:    err.Error(),
-			}}
-			res.worst = ruleLinkEscape.Severity
-			res.conclude()
-		}
-		return res
-	}
+	e, _ := t.tree.Lookup(to)
 	var res FileResult
-	switch e, _ := t.tree.Lookup(to); {
+	switch {
+	case err != nil:
+		res = t.gap(name, Inconclusive, fmt.Sprintf("symbolic link not followed: %v", err))
 	case to == "." || e.Mode.IsDir():
 		res = FileResult{Path: prerun.EscapePath(name), Completeness: Complete, Formats: []string{"link"}}
-		res.conclude()
 	case e.Mode.IsRegular():
 		res = t.open(ctx, name, to)
 	default:
-		return t.gap(name, Inconclusive, "the symbolic link leads to a special file")
+		res = t.gap(name, Inconclusive, "the symbolic link leads to a special file")
 	}
-	if res.Facts == nil {
-		res.Facts = make(map[string]string)
+	switch _, snapshot := t.hub.repository(name, "snapshots"); {
+	case errors.Is(err, errEscape):
+		res.attach(ruleLinkEscape, err.Error()+t.advice(name))
+	case snapshot && err != nil:
+		res.attach(ruleSnapshotLink, err.Error())
+	case snapshot && t.hub.links[name] == "":
+		res.attach(ruleSnapshotLink, fmt.Sprintf("the link leads to %q", excerpt(to, 120)))
 	}
-	res.Facts["link"] = prerun.EscapePath(to)
+	res.conclude()
+	if err == nil {
+		if res.Facts == nil {
+			res.Facts = make(map[string]string)
+		}
+		res.Facts["link"] = prerun.EscapePath(to)
+	}
 	return res
 }
 
@@ -263,30 +278,23 @@ func (t *target) open(ctx context.Context, name, real string) FileResult {
 		defer rr.close()
 		r = rr
 	}
-	return t.content(ctx, name, r, info.Size())
+	return t.content(ctx, name, real, r, info.Size())
 }
 
-// content scans one top-level file.
-func (t *target) content(ctx context.Context, name string, r io.ReaderAt, size int64) FileResult {
+// content scans one top-level file, which stands at real.
+func (t *target) content(ctx context.Context, name, real string, r io.ReaderAt, size int64) FileResult {
 	run, timed, cancel := newRun(ctx, t.scanner.Limits.withDefaults(), t.formats, size)
 	defer cancel()
 	run.rules = t.rules
 	a := &Artifact{
-		Probe: Probe{Path: prerun.EscapePath(name), Name: name, Size: size, Tree: t.tree},
+		Probe: Probe{Path: prerun.EscapePath(name), Name: name, Size: size, Tree: t.view},
 		r:     r,
 		run:   run,
 	}
 	res := run.scan(timed, a)
 	run.finish(&res)
 	if !t.scanner.NoDigests {
-		d, err := hashOf(ctx, r, size)
-		if err != nil {
-			res.Completeness = Failed
-			res.Gaps = append(res.Gaps, prerun.Gap{
-				Location: prerun.Location{Path: res.Path}, Reason: fmt.Sprintf("hash: %v", err),
-			})
-		}
-		res.Digest = d
+		t.digest(ctx, &res, real, r, size)
 	}
 	res.conclude()
 	return res
@@ -336,7 +344,7 @@ const factWeightsOnly = "weights_only"
 
 // hashOf reads the whole file. It is not part of the budget: the result names
 // what was scanned, whatever it costs.
-func hashOf(ctx context.Context, r io.ReaderAt, size int64) (digest.Digest, error) {
+func hashOf(ctx context.Context, r io.ReaderAt, size int64, also ...hash.Hash) (digest.Digest, error) {
 	h := sha256.New()
 	buf := make([]byte, min(size, 1<<20))
 	for off := int64(0); off < size; {
@@ -346,6 +354,9 @@ func hashOf(ctx context.Context, r io.ReaderAt, size int64) (digest.Digest, erro
 		p := buf[:min(int64(len(buf)), size-off)]
 		n, err := r.ReadAt(p, off)
 		h.Write(p[:n])
+		for _, w := range also {
+			w.Write(p[:n])
+		}
 		off += int64(n)
 		if n < len(p) {
 			if err == nil || errors.Is(err, io.EOF) {
