@@ -352,14 +352,14 @@ func TestLinks(t *testing.T) {
 		got[f.Path] = fmt.Sprintf("%s %s %s", f.Verdict, f.Completeness, strings.Join(rules(f), " "))
 	}
 	want := map[string]string{
-		"store/abc":               "suspicious complete scan.config.trust-remote-code",
+		"store/abc":           "suspicious complete scan.config.trust-remote-code",
 		"views/1/config.json": "suspicious complete scan.config.trust-remote-code",
 		"views/all":           "clean complete ",
 		"views/through":       "suspicious complete scan.config.trust-remote-code",
-		"absolute":                "suspicious inconclusive scan.tree.link-escape",
-		"climbs":                  "suspicious inconclusive scan.tree.link-escape",
-		"dangling":                "suspicious inconclusive scan.tree.link-escape",
-		"loop":                    "unknown inconclusive ",
+		"absolute":            "suspicious inconclusive scan.tree.link-escape",
+		"climbs":              "suspicious inconclusive scan.tree.link-escape",
+		"dangling":            "suspicious inconclusive scan.tree.link-escape",
+		"loop":                "unknown inconclusive ",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
