@@ -9,6 +9,7 @@ import (
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/integrity/scan"
 	"github.com/prerun/prerun/integrity/scan/internal/build"
+	"github.com/prerun/prerun/integrity/scan/internal/technique"
 )
 
 // check scans fuzzed bytes with small limits and holds the result against what
@@ -70,7 +71,26 @@ func FuzzScan(f *testing.F) {
 	for _, s := range seeds() {
 		f.Add(s)
 	}
+	for e, d := range technique.Make(technique.Denied(), false) {
+		if e.Containers > 0 {
+			f.Add(d.Data)
+		}
+	}
 	f.Fuzz(func(t *testing.T, data []byte) { check(t, "f", data, nil) })
+}
+
+// FuzzPickle starts at what hides calls in pickles.
+func FuzzPickle(f *testing.F) {
+	for e, d := range technique.Make(technique.Denied(), false) {
+		if e.Containers == 0 {
+			f.Add(d.Data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) <= 1<<14 {
+			check(t, "a.pkl", data, only("pickle"))
+		}
+	})
 }
 
 // FuzzZip starts at the headers of zip archives.

@@ -372,7 +372,8 @@ func hiddenPickle(w []byte, size int64) bool {
 // Random data passes for a few opcodes, and even for imports and calls, but it
 // does not spell a name before its first fault; nor do computed names and
 // extension codes count, unless the stream is whole. A whole stream also counts
-// that holds other pickles, or any where its place says that it is one.
+// that holds other pickles, and where one is expected any whole stream, and any
+// that holds others.
 func (r *run) tryPickle(ctx context.Context, in io.ReaderAt, size int64, expected bool) (bool, error) {
 	m := pickle.Machine{Limits: pickle.Limits{Ops: min(max(r.left(Opcodes), 1), 100_000), Records: 256, Streams: 1, Resync: 1}}
 	t, err := m.Scan(ctx, in, size)
@@ -386,12 +387,13 @@ func (r *run) tryPickle(ctx context.Context, in io.ReaderAt, size int64, expecte
 		return false, nil
 	}
 	for _, g := range t.Globals {
-		if g.Stream == 0 && !g.AfterFault && identifier(g.Module) && identifier(g.Name) {
+		if t.Streams[g.Stream].Start == 0 && !g.AfterFault && identifier(g.Module) && identifier(g.Name) {
 			return true, nil
 		}
 	}
 	endless := slices.ContainsFunc(t.Exceeded, func(x pickle.Excess) bool { return x.Limit == "Ops" })
-	return endless || (expected || len(t.Globals) > 0 || len(t.Nested) > 0) && t.Streams[0].Complete, nil
+	whole := t.Streams[0].Complete && (expected || len(t.Globals) > 0 || len(t.Nested) > 0)
+	return endless || whole || expected && len(t.Nested) > 0, nil
 }
 
 // identifier reports whether a text is a dotted name of at least two ASCII

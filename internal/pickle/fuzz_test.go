@@ -3,9 +3,11 @@ package pickle_test
 import (
 	"bytes"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/prerun/prerun/internal/pickle"
+	"github.com/prerun/prerun/internal/pickle/evade"
 	"github.com/prerun/prerun/internal/testutil"
 )
 
@@ -16,6 +18,7 @@ func FuzzScan(f *testing.F) {
 	for _, p := range readings() {
 		f.Add(p)
 	}
+	evasions(false, func(_ string, data []byte) { f.Add(data) })
 	f.Add(vocabulary(20))
 	f.Add(forest(5))
 	f.Add(legacyTorch(asm(pickle.OpNone, pickle.OpPop), 2, make([]byte, 8)))
@@ -54,5 +57,22 @@ func FuzzScan(f *testing.F) {
 			t.Fatalf("two scans differ:\n%+v\n%+v", trace, again)
 		}
 		pickle.Sniff(data[:min(len(data), 4096)], size)
+	})
+}
+
+// FuzzEvade holds that the callee is found however two techniques hide it,
+// whatever it is called with.
+func FuzzEvade(f *testing.F) {
+	all := evade.Techniques()
+	for i := range all {
+		f.Add(uint8(i), uint8(3*i), "echo hello")
+	}
+	f.Fuzz(func(t *testing.T, a, b uint8, argument string) {
+		call := payload
+		call.Argument = strings.ToValidUTF8(argument[:min(len(argument), 40)], "?")
+		d, ok := evade.Build(call, all[int(a)%len(all)], all[int(b)%len(all)])
+		if ok && !reached(t, d.Data, 0) {
+			t.Errorf("%s+%s: the trace of %q does not hold the callee", all[int(a)%len(all)].Name, all[int(b)%len(all)].Name, d.Data)
+		}
 	})
 }

@@ -76,11 +76,14 @@ func unwrap(head []byte, size int64, around []string) ([]string, bool) {
 	if len(head) < 6 {
 		return nil, false
 	}
-	// Behind its marker a whole pickle counts that names nothing itself: another
-	// may follow it, or lie in its literals.
+	// Behind its marker a pickle counts that names nothing itself: another may
+	// follow it, or lie in its literals. So does a small one without, of which
+	// a long literal hides the rest.
+	const small = 1 << 20
 	if marked := head[0] == byte(OpProto) && head[1] <= 5; marked || mayStart[head[0]] && names(head) {
 		p := probe(head, size)
-		if p.globals > 0 && p.likelihood() == Certain || marked && (p.ranOut && p.ops >= 1 || p.stopped) {
+		if p.globals > 0 && p.likelihood() == Certain || marked && (p.ranOut || p.stopped || p.ops >= 2) ||
+			p.ranOut && p.ops == 0 && size <= small {
 			return around, true
 		}
 	}
@@ -216,10 +219,10 @@ func tail(n int) int {
 
 // unlatinHead undoes what str(bytes, "latin-1") does to a pickle.
 func unlatinHead(b []byte) []byte {
-	if b[0] != 0xc2 {
-		return nil
+	if b[0] == 0xc2 || mayStart[b[0]] && bytes.IndexByte(b, 0xc2) > 0 {
+		return unlatin(b)
 	}
-	return unlatin(b)
+	return nil
 }
 
 func unlatin(b []byte) []byte {

@@ -110,7 +110,7 @@ func probe(b []byte, total int64) (p probed) {
 			for range lines {
 				k := bytes.IndexByte(b[i:], '\n')
 				if k < 0 {
-					p.ranOut = !whole && len(b)-from < 1024
+					p.ranOut = !whole && (p.proto || len(b)-from < 1024)
 					return p
 				}
 				i += k + 1

@@ -194,6 +194,8 @@ func TestWeightsOnly(t *testing.T) {
 		{"short_text", asm(str("x")), "SHORT_BINUNICODE"},
 		{"append_to_dict", asm(ordered, pickle.OpNone, pickle.OpAppend), "which is no list"},
 		{"setitem_on_tensor", asm(tensor, key, pickle.OpNone, pickle.OpSetitem), "which is no dict"},
+		{"build_on_bytes", asm(pickle.OpGlobal, "_codecs\nencode\n", key, key, pickle.OpTuple2, pickle.OpReduce, pickle.OpEmptyDict, pickle.OpBuild), "BUILD on a result of"},
+		{"build_on_ordered", asm(ordered, pickle.OpEmptyDict, pickle.OpBuild), ""},
 		{"persistent_text", asm(key, pickle.OpBinpersid), "no storage"},
 		{"computed_call", asm(ordered, pickle.OpEmptyTuple, pickle.OpReduce), "<result of"},
 		{"broken", asm(pickle.OpPop), "is broken"},

@@ -91,6 +91,10 @@ func (w *weightsOnly) call(c *pickle.Call) {
 	}
 	name := w.name(c.Global)
 	switch c.Method {
+	case "__setstate__":
+		if name == [2]string{"_codecs", "encode"} || name == [2]string{"torch.serialization", "_get_layout"} {
+			w.block(c.Offset, "%s on a result of %s", c.Op, show(name[0]+"."+name[1]))
+		}
 	case "append", "extend", "add":
 		w.block(c.Offset, "%s on an instance of %s, which is no list", c.Op, show(name[0]+"."+name[1]))
 	case "__setitem__":
