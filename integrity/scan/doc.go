@@ -24,6 +24,14 @@
 // in ranges that nobody claimed, because weights are random enough to hold any
 // short magic number.
 //
+// Of a graph of operators (ONNX, TensorFlow, TFLite, ExecuTorch, Core ML,
+// OpenVINO, PaddlePaddle, MXNet, CNTK) it is read which operators it has and
+// which files it names; what an operator computes is not interpreted. Operators
+// that reach for files, Python or native code are findings, operators that only
+// foreign code brings are too. Where operators cannot be read, in compiled
+// engines (TensorRT, RKNN) and in data for accelerators, that is a gap or stated
+// by the format.
+//
 // # Threat model and limits
 //
 // The author of the file is the attacker and knows this package. One budget

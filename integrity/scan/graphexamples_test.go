@@ -2,6 +2,7 @@ package scan_test
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/prerun/prerun/integrity/scan/internal/build"
 )
@@ -56,6 +57,11 @@ func graphFileExamples() map[string]ruleExample {
 			looks: "a tensor of 20 bytes at offset 90 of a data file of 100 bytes.", file: "m.index",
 			data: build.Checkpoint(1, 0, build.BundleEntry{Name: "w", Off: 90, Size: 20}), beside: map[string][]byte{"m.data-00000-of-00001": make([]byte, 100)},
 		},
+		"scan.cntk.user-function": {
+			looks: "a function of the module `magic`, made by its function `create`.", file: "m.cntk",
+			data: cntkModel(build.CNTKInner(build.CNTKDict("module", build.CNTKText("magic"), "deserialize_method", build.CNTKText("create")))),
+		},
+		"scan.tensorrt.host-code": {looks: "an ELF program for the host in an engine.", file: "m.engine", data: slices.Concat([]byte("ptrt"), make([]byte, 60), build.ELF())},
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 // graphFormats are the formats that hold a graph of operators in a flat buffer
 // or a protocol buffer of their own.
 func graphFormats() []Format {
-	return []Format{
+	return append([]Format{
 		tfliteFormat{},
 		executorchFormat{},
 		coremlFormat{},
@@ -33,7 +33,9 @@ func graphFormats() []Format {
 		kerasMetadataFormat{},
 		tfFingerprintFormat{},
 		riegeliFormat{},
-	}
+		cntkFormat{},
+		tensorrtFormat{},
+	}, closedFormats()...)
 }
 
 // graphFinding reports something at a range of a graph.

@@ -452,6 +452,83 @@ func TestTensorFlowFiles(t *testing.T) {
 	})
 }
 
+// cntkModel is a function with these primitive functions in its list.
+func cntkModel(functions ...build.Proto) build.Proto {
+	return build.CNTKDict("type", build.CNTKText("CompositeFunction"), "root", build.CNTKText("x"), "primitive_functions", build.CNTKList(functions...))
+}
+
+func TestEngines(t *testing.T) {
+	times := build.CNTKInner(build.CNTKDict("type", build.CNTKText("PrimitiveFunction"), "op", build.CNTKText("Times"), "name", build.CNTKText("module")))
+	user := func(module string) build.Proto {
+		return build.CNTKInner(build.CNTKDict("op", build.CNTKText("MyOp"), "module", build.CNTKText(module), "deserialize_method", build.CNTKText("create")))
+	}
+	native := build.CNTKInner(build.CNTKDict("type", build.CNTKText("NativeUserDefinedFunction")))
+	deep := build.CNTKDict("a", build.CNTKText("b"))
+	for range 100 {
+		deep = build.CNTKDict("a", build.CNTKInner(deep))
+	}
+	engine := func(parts ...[]byte) []byte {
+		return slices.Concat([]byte("ptrt"), make([]byte, 60), slices.Concat(parts...))
+	}
+	cubin := build.ELF()
+	cubin[18] = 190
+	closed := func(magic string, more []byte) []byte { return slices.Concat([]byte(magic), make([]byte, 60), more) }
+
+	runFormats(t, []formatCase{
+		{"cntk", "m.cntk", cntkModel(times, times), nil, scan.Clean, scan.Complete, nil},
+		{"cntk_any_name", "model", cntkModel(times), nil, scan.Clean, scan.Complete, nil},
+		{"cntk_module_alone", "m.cntk", cntkModel(build.CNTKInner(build.CNTKDict("module", build.CNTKText("x")))), nil, scan.Clean, scan.Complete, nil},
+
+		// What cannot be read is a gap, with or without a finding.
+		{"tensorrt", "m.engine", engine(cubin, []byte("BatchedNMS_TRT"), cubin), nil, scan.Unknown, scan.Inconclusive, nil},
+		{"tensorrt_old", "m.plan", append([]byte("ftrt"), make([]byte, 60)...), nil, scan.Unknown, scan.Inconclusive, nil},
+		{"rknn", "m.rknn", closed("RKNN", nil), nil, scan.Unknown, scan.Inconclusive, nil},
+		{"cntk_v1", "m.dnn", closed("B\x00C\x00N\x00\x00\x00", nil), nil, scan.Unknown, scan.Inconclusive, nil},
+		{"rknn_short", "x", []byte("RKNN"), nil, scan.Clean, scan.Complete, nil}, // a word in a text
+
+		{"cntk_user_function", "m.cntk", cntkModel(times, user("evil")), nil, scan.Malicious, scan.Complete, []string{"scan.cntk.user-function"}},
+		{"cntk_native", "x", cntkModel(native), nil, scan.Malicious, scan.Complete, []string{"scan.cntk.user-function"}},
+		{"cntk_deep", "m.cntk", deep, nil, scan.Unknown, scan.Failed, nil},
+		{"cntk_cut", "m.cntk", cntkModel(times)[:80], nil, scan.Unknown, scan.Failed, nil},
+		{"tensorrt_host", "m.engine", engine(cubin, build.ELF()), nil, scan.Suspicious, scan.Inconclusive, []string{"scan.tensorrt.host-code"}},
+		{"tensorrt_host_late", "m.engine", engine(make([]byte, 600_000), build.PE()), nil, scan.Suspicious, scan.Inconclusive, []string{"scan.tensorrt.host-code"}},
+		{"rknn_elf", "m.rknn", closed("RKNN", build.ELF()), nil, scan.Malicious, scan.Inconclusive, []string{"scan.file.embedded-executable"}},
+		{"cntk_v1_pickle", "m.dnn", closed("B\x00C\x00N\x00\x00\x00", build.Attack()), nil, scan.Malicious, scan.Inconclusive, []string{"scan.file.hidden-content", "scan.pickle.call-on-load"}},
+	})
+	f := one(t, scan.Scanner{}, "m.engine", engine([]byte("BatchedNMS_TRT\x00CustomGeluPluginDynamic\x00_TRT")))
+	if got, want := f.Facts["plugins"], "BatchedNMS_TRT CustomGeluPluginDynamic _TRT"; got != want {
+		t.Errorf("plugins %q, want %q", got, want)
+	}
+}
+
+// TestGraphFacts states what each format says of an ordinary file.
+func TestGraphFacts(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		data []byte
+		want map[string]string
+	}{
+		{"m.tflite", build.TFLite(nil, nil, "Own"), map[string]string{"framework": "tflite", "version": "3", "operators": "2", "custom_operators": "Own"}},
+		{"m.pte", build.ExecuTorch([]string{"aten::a"}, []string{"B", "A"}, nil, nil), map[string]string{"framework": "executorch", "version": "0", "operators": "1", "delegates": "A B"}},
+		{"m.mlmodel", build.CoreML(500, build.CoreMLNetwork(nil, nil)), map[string]string{"framework": "coreml", "version": "4", "operators": "2"}},
+		{"m.xml", build.OpenVINO("0", "0"), map[string]string{"framework": "openvino", "version": "11", "operators": "1"}},
+		{"m.pdmodel", build.Paddle(build.PaddleOp("a")), map[string]string{"framework": "paddle", "version": "2006001", "operators": "1"}},
+		{"m.json", paddleJSON("1.a"), map[string]string{"framework": "paddle", "version": "4", "operators": "2"}},
+		{"m.pdiparams", build.PaddleParams(1, 2), map[string]string{"framework": "paddle", "tensors": "2"}},
+		{"m.params", build.MXNetParams(nil, build.MXNetArray(2)), map[string]string{"framework": "mxnet", "tensors": "1"}},
+		{"m.index", build.Checkpoint(3, 0), map[string]string{"framework": "tensorflow", "tensors": "0", "shards": "3"}},
+		{"m.meta", metaGraph(build.Proto(nil).Text(5, "2.1"), "A"), map[string]string{"framework": "tensorflow", "version": "2.1"}},
+		{"m.pbtxt", []byte("node { op: 'A' }"), map[string]string{"framework": "tensorflow", "operators": "1"}},
+		{"m.cntk", cntkModel(build.CNTKInner(build.CNTKDict("op", build.CNTKText("Times")))), map[string]string{"framework": "cntk", "operators": "1"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, one(t, scan.Scanner{}, tt.name, tt.data).Facts); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // graphSeeds are one file of each format of graphs.
 func graphSeeds() [][]byte {
 	return [][]byte{
@@ -464,6 +541,8 @@ func graphSeeds() [][]byte {
 		build.OpenVINO("0", "16", `<layer type="Own" version="own"/>`),
 		build.Paddle(build.PaddleOp("py_func"), build.PaddleOp("x_engine")),
 		build.PaddleParams(2, 3),
+		cntkModel(build.CNTKInner(build.CNTKDict("module", build.CNTKText("x"), "deserialize_method", build.CNTKText("y")))),
+		slices.Concat([]byte("ptrt"), make([]byte, 60), []byte("a_TRTPlugin"), build.ELF()),
 		build.Checkpoint(2, 0, build.BundleEntry{Name: "a", Off: 1, Size: 2}, build.BundleEntry{Name: "ab", Shard: 1}),
 		[]byte("node { op: \"\\x50y\" 'Func' } # c\nnode: [<op:'a'>]"),
 		build.Proto(nil).Bytes(1, build.Proto(nil).Bytes(4, []byte("_tf_keras_x")).Bytes(5, []byte(`{"class_name": "Lambda", "config": {}}`))),
@@ -506,5 +585,9 @@ func FuzzCheckpoint(f *testing.F) { fuzzGraph(f, "tensorflow-checkpoint", "a.ind
 func FuzzTensorFlowText(f *testing.F) { fuzzGraph(f, "tensorflow-text", "a.pbtxt") }
 
 func FuzzKerasMetadata(f *testing.F) { fuzzGraph(f, "keras-metadata", "keras_metadata.pb") }
+
+func FuzzCNTK(f *testing.F) { fuzzGraph(f, "cntk", "a.cntk") }
+
+func FuzzTensorRT(f *testing.F) { fuzzGraph(f, "tensorrt", "a.engine") }
 
 func FuzzExecuTorch(f *testing.F) { fuzzGraph(f, "executorch", "a.pte") }

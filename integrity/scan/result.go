@@ -117,6 +117,12 @@ type FileResult struct {
 	//	handler        what TorchServe runs
 	//	handlers, value_types, node_types: names that restoring a JAX
 	//	               checkpoint asks for, sorted
+	//	operators      number of operators, layers or nodes of a graph; of TFLite
+	//	               and ExecuTorch models the number of kinds
+	//	custom_operators, delegates, extensions, plugins: what a graph needs
+	//	               beside its runtime's own operators, sorted
+	//	models, shards number of models in a Core ML pipeline, of data files of a
+	//	               TensorFlow checkpoint
 	//	byteorder, format_version: of torch archives
 	//	framework, backend, producer, version, ir_version, opsets, architecture,
 	//	model_type, base_model, dtype, tensors, container: as the file says

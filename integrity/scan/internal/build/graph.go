@@ -299,3 +299,27 @@ func Checkpoint(shards uint64, compression byte, entries ...BundleEntry) []byte 
 	foot := append(append(make([]byte, 0, 40), meta...), index...)
 	return append(append(out, foot[:40]...), "\x57\xfb\x80\x8b\x24\x75\x47\xdb"...)
 }
+
+// CNTKText is a text in a dictionary of CNTK.
+func CNTKText(text string) Proto { return Proto(nil).Int(1, 1).Int(2, 6).Text(8, text) }
+
+// CNTKDict is a dictionary of CNTK of these keys and values, in turn.
+func CNTKDict(pairs ...any) Proto {
+	d := Proto(nil).Int(1, 1)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		d = d.Bytes(2, Proto(nil).Text(1, pairs[i].(string)).Bytes(2, pairs[i+1].(Proto)))
+	}
+	return d
+}
+
+// CNTKInner is a dictionary as a value.
+func CNTKInner(d Proto) Proto { return Proto(nil).Int(1, 1).Int(2, 10).Bytes(12, d) }
+
+// CNTKList is a list of values as a value.
+func CNTKList(values ...Proto) Proto {
+	var v Proto
+	for _, x := range values {
+		v = v.Bytes(1, x)
+	}
+	return Proto(nil).Int(1, 1).Int(2, 9).Bytes(11, v)
+}
