@@ -4,9 +4,9 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/rsa"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/internal/dsse"
@@ -92,7 +92,7 @@ type KeyPolicy struct {
 func (p KeyPolicy) KeySigner(key crypto.Signer) (*KeySigner, error) {
 	s, err := dsse.Kinds(p).NewKeySigner(key)
 	if err != nil {
-		return nil, &Error{Kind: ErrUnsupported, Err: err}
+		return nil, unsupported(err)
 	}
 	return &KeySigner{s}, nil
 }
@@ -101,28 +101,29 @@ func (p KeyPolicy) KeySigner(key crypto.Signer) (*KeySigner, error) {
 func (p KeyPolicy) KeyVerifier(pub crypto.PublicKey) (*KeyVerifier, error) {
 	v, err := dsse.Kinds(p).NewKeyVerifier(pub)
 	if err != nil {
-		return nil, &Error{Kind: ErrUnsupported, Err: err}
+		return nil, unsupported(err)
 	}
 	return &KeyVerifier{v: v, beyond: beyond(pub)}, nil
 }
 
 func (p KeyPolicy) check(pub crypto.PublicKey) error {
 	if err := dsse.Kinds(p).Check(pub); err != nil {
-		return &Error{Kind: ErrUnsupported, Err: err}
+		return unsupported(err)
 	}
 	return nil
 }
 
+// unsupported gives an error of the envelope's its kind, which it says already.
+func unsupported(err error) error {
+	return newError(ErrUnsupported, "", "%s", strings.TrimPrefix(err.Error(), dsse.ErrUnsupported.Error()+": "))
+}
+
 // beyond says what the specification does not know about a key, or "".
 func beyond(pub crypto.PublicKey) string {
-	name := "an Ed25519"
-	switch pub.(type) {
-	case *ecdsa.PublicKey:
+	if _, ok := pub.(*ecdsa.PublicKey); ok {
 		return ""
-	case *rsa.PublicKey:
-		name = "an RSA"
 	}
-	return "it is signed with " + name + " key, and the specification knows ECDSA only"
+	return "it is signed with " + keys.Name(pub) + ", and the specification knows ECDSA only"
 }
 
 // A KeyVerifier trusts one key, and bundles of method key signed with it. It is

@@ -325,7 +325,7 @@ func (a *app) verifyKeyCommand() *cobra.Command {
 			}
 			trust, err := integrity.NewKeyVerifier(pub)
 			if err != nil {
-				return err
+				return named(publicKey, err)
 			}
 			if trust.Times, err = times.trust(); err != nil {
 				return err

@@ -14,8 +14,10 @@
 // and was valid at every proven time of signing, at least one log of the root
 // has recorded the signature (Rekor, version 1 or 2), at least one certificate
 // log has recorded the certificate, and at least one time is proven, by a log
-// or by a timestamp authority. Log entries and timestamps that nobody trusted
-// vouches for do not count, and are named in the warnings of [prerun.Signed].
+// or by a timestamp authority. A service counts for the time that the root says:
+// one that was retired before, or began after a proven time, does not. Log
+// entries and timestamps that nobody trusted vouches for do not count, and are
+// named in the warnings of [prerun.Signed].
 //
 // Trust is the embedded root of the public-good instance or one that the
 // caller supplies; see [ParseTrustedRoot]. Nothing is fetched and nothing is

@@ -51,7 +51,7 @@ func (k Kinds) Check(pub crypto.PublicKey) error {
 		ok = k.RSA
 	}
 	if !ok {
-		return fmt.Errorf("%w: a key of type %T", ErrUnsupported, pub)
+		return fmt.Errorf("%w: %s, want ECDSA on P-256, P-384 or P-521", ErrUnsupported, keys.Name(pub))
 	}
 	if err := keys.Check(pub); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
@@ -90,7 +90,7 @@ func Sign(ctx context.Context, key crypto.Signer, payloadType string, payload []
 		sum := sha256.Sum256(signed)
 		digest = sum[:]
 	default:
-		return nil, fmt.Errorf("%w: a key of type %T", ErrUnsupported, pub)
+		return nil, fmt.Errorf("%w: %s", ErrUnsupported, keys.Name(pub))
 	}
 	sig, err := signDigest(ctx, key, digest, hash)
 	switch {
@@ -158,7 +158,7 @@ func verifySignature(pub crypto.PublicKey, signed, sig []byte) error {
 		ok = rsa.VerifyPKCS1v15(pub, crypto.SHA256, sum[:], sig) == nil ||
 			rsa.VerifyPSS(pub, crypto.SHA256, sum[:], sig, nil) == nil
 	default:
-		return fmt.Errorf("%w: a key of type %T", ErrUnsupported, pub)
+		return fmt.Errorf("%w: %s", ErrUnsupported, keys.Name(pub))
 	}
 	if !ok {
 		return ErrSignature

@@ -120,16 +120,31 @@ func Check(pub crypto.PublicKey) error {
 		case elliptic.P256(), elliptic.P384(), elliptic.P521():
 			return nil
 		}
-		return fmt.Errorf("%w: ECDSA on %s", ErrUnsupported, k.Curve.Params().Name)
+		return fmt.Errorf("%w: %s", ErrUnsupported, Name(pub))
 	case ed25519.PublicKey:
 		return nil
 	case *rsa.PublicKey:
 		if n := k.N.BitLen(); n < MinRSA || n > MaxRSA {
-			return fmt.Errorf("%w: RSA of %d bits", ErrUnsupported, k.N.BitLen())
+			return fmt.Errorf("%w: %s", ErrUnsupported, Name(pub))
 		}
 		return nil
 	}
-	return fmt.Errorf("%w: %T", ErrUnsupported, pub)
+	return fmt.Errorf("%w: %s", ErrUnsupported, Name(pub))
+}
+
+// Name says in words what kind of key it is.
+func Name(pub crypto.PublicKey) string {
+	switch k := pub.(type) {
+	case nil:
+		return "no key"
+	case *ecdsa.PublicKey:
+		return "an ECDSA key on " + k.Curve.Params().Name
+	case ed25519.PublicKey:
+		return "an Ed25519 key"
+	case *rsa.PublicKey:
+		return fmt.Sprintf("an RSA key of %d bits", k.N.BitLen())
+	}
+	return fmt.Sprintf("a key of type %T", pub)
 }
 
 // MarshalPublic is the canonical PEM text of the key: one PUBLIC KEY block of

@@ -125,8 +125,11 @@ func (p *Policy) Verify(ctx context.Context, data []byte) (*Verified, error) {
 			}
 		}
 	}
-	out.Warnings, err = p.unproven(entity)
-	return out, err
+	out.Warnings, err = p.unproven(entity, out.Times)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (p *Policy) compile() (*verify.Verifier, verify.PolicyBuilder, error) {
@@ -332,20 +335,30 @@ func (p *Policy) chain(entity *bundle.Bundle, at time.Time) ([][]byte, error) {
 	return out, nil
 }
 
-// unproven tells what stands in the bundle and was not counted.
-func (p *Policy) unproven(entity *bundle.Bundle) ([]string, error) {
+// unproven tells what stands in the bundle and was not counted. It is an error
+// when no entry is left: sigstore-go compares the times of logs of version 1
+// with the time until which their keys count, but logs of version 2 state none.
+func (p *Policy) unproven(entity *bundle.Bundle, proven map[string]time.Time) ([]string, error) {
 	var out []string
 	entries, err := entity.TlogEntries()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, detail{err})
 	}
+	counted := 0
 	for _, e := range entries {
-		switch _, known := p.Root.material.RekorLogs()[hex.EncodeToString([]byte(e.LogKeyID()))]; {
+		switch log, known := p.Root.material.RekorLogs()[hex.EncodeToString([]byte(e.LogKeyID()))]; {
 		case p.NoLog:
 			out = append(out, "a log entry was not looked at, as the caller asked")
 		case !known:
 			out = append(out, "an entry of a log that is not trusted does not count")
+		case !inService(log, proven):
+			out = append(out, "an entry of a log that was not trusted at the time of signing does not count")
+		default:
+			counted++
 		}
+	}
+	if counted == 0 && !p.NoLog {
+		return nil, fmt.Errorf("%w while it was trusted", ErrLog)
 	}
 	_, rejected, err := verify.VerifySignedTimestamp(entity, p.Root.material)
 	if err != nil {
@@ -355,6 +368,16 @@ func (p *Policy) unproven(entity *bundle.Bundle) ([]string, error) {
 		out = append(out, "a timestamp does not count: "+oneLine(r))
 	}
 	return out, nil
+}
+
+// inService reports whether a log counted at every proven time.
+func inService(log *root.TransparencyLog, proven map[string]time.Time) bool {
+	for _, t := range proven {
+		if t.Before(log.ValidityPeriodStart) || !log.ValidityPeriodEnd.IsZero() && t.After(log.ValidityPeriodEnd) {
+			return false
+		}
+	}
+	return true
 }
 
 var errPanic = errors.New("the decoder gave up")

@@ -46,6 +46,7 @@ type Instance struct {
 	StampTime  time.Time               // of tokens, where it is not Now
 	StampOver  []byte                  // what tokens are over, instead of what was sent
 	StampNonce *big.Int                // of tokens, instead of what was sent
+	Recorded   func(map[string]any)    // changes the spec that logs record
 	Broken     string                  // the host that answers 400
 	Requests   []string                // hosts that were asked, in order
 	ca, middle *x509.Certificate

@@ -144,6 +144,14 @@ func (i *Instance) logTime() int64 {
 	return i.Now.Unix()
 }
 
+// record is the body of an entry.
+func (i *Instance) record(version, kind string, spec map[string]any) []byte {
+	if i.Recorded != nil {
+		i.Recorded(spec)
+	}
+	return object(map[string]any{"apiVersion": version, "kind": kind, "spec": spec})
+}
+
 // serveLogV1 records an envelope as dsse 0.0.1, with a promise and a proof.
 func (i *Instance) serveLogV1(w http.ResponseWriter, req *http.Request) {
 	var proposed struct {
@@ -165,11 +173,11 @@ func (i *Instance) serveLogV1(w http.ResponseWriter, req *http.Request) {
 		sum := sha256.Sum256(b)
 		return map[string]string{"algorithm": "sha256", "value": hex.EncodeToString(sum[:])}
 	}
-	body := object(map[string]any{"apiVersion": "0.0.1", "kind": "dsse", "spec": map[string]any{
+	body := i.record("0.0.1", "dsse", map[string]any{
 		"envelopeHash": hash([]byte(content.Envelope)),
 		"payloadHash":  hash(envelope.Payload),
-		"signatures":   []any{map[string]string{"signature": envelope.Signatures[0].Sig, "verifier": content.Verifiers[0]}},
-	}})
+		"signatures":   []any{map[string]any{"signature": envelope.Signatures[0].Sig, "verifier": content.Verifiers[0]}},
+	})
 	key := i.key("log 1")
 	logID := hex.EncodeToString(keyID(key))
 	promise := signASN1(key, object(map[string]any{
@@ -202,12 +210,12 @@ func (i *Instance) serveLogV2(w http.ResponseWriter, req *http.Request) {
 		} `json:"hashedRekordRequestV002"`
 	}
 	must(json.NewDecoder(req.Body).Decode(&add))
-	body := object(map[string]any{"apiVersion": "0.0.2", "kind": "hashedrekord", "spec": map[string]any{
+	body := i.record("0.0.2", "hashedrekord", map[string]any{
 		"hashedRekordV002": map[string]any{
-			"data":      map[string]string{"algorithm": "SHA2_256", "digest": add.HashedRekordRequestV002.Digest},
+			"data":      map[string]any{"algorithm": "SHA2_256", "digest": add.HashedRekordRequestV002.Digest},
 			"signature": add.HashedRekordRequestV002.Signature,
 		},
-	}})
+	})
 	key := i.key("log 2")
 	in := include(key, "rekor2.test", "rekor2.test", body)
 	w.WriteHeader(http.StatusCreated)
