@@ -1,10 +1,16 @@
 package scan
 
 // tabularFormats are the formats of models of tables and of statistics
-// environments.
+// environments, and those of older libraries.
 func tabularFormats() []Format {
 	return []Format{
 		xgboostFormat{},
+		lightgbmFormat{},
+		catboostFormat{},
+		skopsFormat{},
+		skopsBytesFormat{},
 		rFormat{},
+		torch7Format{},
+		ggmlFormat{},
 	}
 }
