@@ -314,8 +314,8 @@ func (d *docWalker) ubjNumber(typ byte) (v docValue, err error) {
 	if !ok {
 		return v, fmt.Errorf("offset %d: UBJSON type %q", d.off, typ)
 	}
-	var b [8]byte
-	if err := d.read(b[:width]); err != nil {
+	b, err := d.take(int(width))
+	if err != nil {
 		return v, err
 	}
 	v.kind = 'i'
@@ -325,11 +325,11 @@ func (d *docWalker) ubjNumber(typ byte) (v docValue, err error) {
 	case 'U', 'C':
 		v.num = int64(b[0])
 	case 'I':
-		v.num = int64(int16(binary.BigEndian.Uint16(b[:])))
+		v.num = int64(int16(binary.BigEndian.Uint16(b)))
 	case 'l':
-		v.num = int64(int32(binary.BigEndian.Uint32(b[:])))
+		v.num = int64(int32(binary.BigEndian.Uint32(b)))
 	case 'L':
-		v.num = int64(binary.BigEndian.Uint64(b[:]))
+		v.num = int64(binary.BigEndian.Uint64(b))
 	case 'd', 'D':
 		v.kind = 'f'
 	default:
@@ -363,14 +363,15 @@ func (d *docWalker) ubjHead() (typ byte, n uint64, counted bool, err error) {
 		return 0, 0, false, err
 	}
 	if c == '$' {
-		var b [2]byte
-		if err := d.read(b[:]); err != nil {
+		b, err := d.take(2)
+		if err != nil {
 			return 0, 0, false, err
 		}
+		typ = b[1]
 		if c, err = d.peek(); err != nil {
 			return 0, 0, false, err
 		}
-		if typ = b[1]; c != '#' {
+		if c != '#' {
 			return 0, 0, false, fmt.Errorf("offset %d: a typed container without a count", d.off)
 		}
 	}

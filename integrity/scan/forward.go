@@ -15,11 +15,14 @@ type forward struct {
 	off int64
 }
 
-const forwardWindow = 32 << 10
+const (
+	forwardWindow = 32 << 10
+	forwardTake   = 64 // the most that take gives
+)
 
 func newForward(a *Artifact, off int64) *forward {
 	f := &forward{a: a, off: off}
-	f.r = bufio.NewReaderSize(a.Section(off, a.Size-off), int(min(max(a.Size-off, 16), forwardWindow)))
+	f.r = bufio.NewReaderSize(a.Section(off, a.Size-off), int(min(max(a.Size-off, forwardTake), forwardWindow)))
 	return f
 }
 
@@ -97,13 +100,28 @@ func (f *forward) text(n uint64, keep int64) (string, error) {
 }
 
 func (f *forward) u32(order binary.ByteOrder) (uint32, error) {
-	var b [4]byte
-	err := f.read(b[:])
-	return order.Uint32(b[:]), err
+	p, err := f.take(4)
+	if err != nil {
+		return 0, err
+	}
+	return order.Uint32(p), nil
 }
 
 func (f *forward) u64(order binary.ByteOrder) (uint64, error) {
-	var b [8]byte
-	err := f.read(b[:])
-	return order.Uint64(b[:]), err
+	p, err := f.take(8)
+	if err != nil {
+		return 0, err
+	}
+	return order.Uint64(p), nil
+}
+
+// take returns the next n bytes, up to forwardTake, valid until the next call.
+func (f *forward) take(n int) ([]byte, error) {
+	p, err := f.r.Peek(n)
+	if err != nil {
+		return nil, f.cut(err)
+	}
+	m, err := f.r.Discard(n)
+	f.off += int64(m)
+	return p, err
 }

@@ -14,7 +14,6 @@ import (
 
 // unrecognised are the models that no format knows yet, by pattern.
 var unrecognised = []string{
-	"boosting/catboost*.cbm", "boosting/catboost.pmml",
 	"onnx/tensor.pb", // a single tensor, as runtimes' tests have them
 }
 

@@ -185,10 +185,17 @@ func (s *pickleScan) literal(l pickle.Literal) {
 			Key:        kind,
 		})
 	}
-	if len(s.literals) < maxLiterals && l.Type == pickle.Bytes && l.Length >= 64 && l.Head[0] != 0x80 && container(l.Head, l.Length) {
+	if len(s.literals) < maxLiterals && l.Length >= 64 &&
+		(l.Type == pickle.Bytes && l.Head[0] != 0x80 && container(l.Head, l.Length) || boosterLiteral(l.Head)) {
 		l.Head = nil
 		s.literals = append(s.literals, l)
 	}
+}
+
+// boosterLiteral reports a literal in which a library of boosted trees keeps its
+// model: XGBoost and CatBoost as bytes, LightGBM as text.
+func boosterLiteral(head []byte) bool {
+	return startsUBJ(head) || startsLightGBM(head) || bytes.HasPrefix(head, []byte(catboostMagic))
 }
 
 // isPickle decides after the fact: a few bytes of almost anything can be read

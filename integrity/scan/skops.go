@@ -149,7 +149,7 @@ func (s *skopsScan) loader(v *strictjson.Value, loader, at string) {
 	case "OperatorFuncNode":
 		if module != "operator" || class != "attrgetter" && class != "itemgetter" && class != "methodcaller" {
 			s.finding(ruleSkopsConfusion, v, at, module+"."+class, "a node for an operator states %q, and calls operator.%s", module+"."+class, class)
-			break
+			return
 		}
 		s.operator(class, v, at)
 		return
@@ -191,7 +191,9 @@ func (s *skopsScan) operator(class string, v *strictjson.Value, at string) {
 }
 
 // shared reports a node that only refers to one that stands elsewhere.
-func (s *skopsScan) shared(v *strictjson.Value) bool { return textOf(v.Get("__loader__")) == "CachedNode" }
+func (s *skopsScan) shared(v *strictjson.Value) bool {
+	return textOf(v.Get("__loader__")) == "CachedNode"
+}
 
 // generator holds the name of a bit generator, a text of JSON somewhere in the
 // state, against those of numpy: it is looked up among all of numpy.random.

@@ -7,6 +7,7 @@ func tabularFormats() []Format {
 		xgboostFormat{},
 		lightgbmFormat{},
 		catboostFormat{},
+		pmmlFormat{},
 		skopsFormat{},
 		skopsBytesFormat{},
 		rFormat{},

@@ -98,6 +98,7 @@ type xgboostScan struct {
 
 	learner  bool
 	trees    int64
+	faults   int   // trees reported
 	declared int64 // trees, as the parameters state them; 0 when they do not
 	tree     xgboostTree
 	version  []string
@@ -227,8 +228,8 @@ func (x *xgboostScan) closed() error {
 // check holds a tree that was read to its end against what it states.
 func (x *xgboostScan) check() {
 	t := x.tree
-	if t.at == 0 || t.nodes < 0 {
-		return // of no class that the library knows; it refuses the model
+	if t.at == 0 || t.nodes < 0 || x.faults == treeFaults {
+		return // without a number of nodes the library refuses the model
 	}
 	for i, n := range t.counts {
 		if n >= 0 && n != t.nodes && i != xgboostCategories {
@@ -249,6 +250,7 @@ func (x *xgboostScan) check() {
 }
 
 func (x *xgboostScan) layout(at int64, what string) {
+	x.faults++
 	if x.out.full(ruleXGBoostLayout, 0) {
 		return
 	}

@@ -147,8 +147,8 @@ func (x *xgboostScan) binaryTree(f *forward) error {
 	}
 	fault := ""
 	for i := range nodes {
-		var n [xgboostNode]byte
-		if err := f.read(n[:]); err != nil {
+		n, err := f.take(xgboostNode)
+		if err != nil {
 			return err
 		}
 		left, right, split := le.Uint32(n[4:]), le.Uint32(n[8:]), le.Uint32(n[12:])
@@ -163,7 +163,7 @@ func (x *xgboostScan) binaryTree(f *forward) error {
 			fault = fmt.Sprintf("%d features, node %d splits at feature %d", features, i, feature)
 		}
 	}
-	if fault != "" {
+	if fault != "" && x.faults < treeFaults {
 		x.layout(at, fault)
 	}
 	return f.skip(uint64(nodes) * xgboostStat)

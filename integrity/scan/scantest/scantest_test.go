@@ -66,6 +66,29 @@ func TestBuiltin(t *testing.T) {
 		), Rules: []string{"scan.torchserve.handler"}}},
 		"yaml":      {{Name: "a.yaml", Data: []byte("a: !!python/name:os.system x\n"), Rules: []string{"scan.yaml.python-tag"}, Named: true}},
 		"tar-model": {{Name: "m.nemo", Data: build.Tar(build.TarMember{Name: "model_config.yaml", Data: floats})}},
+		"xgboost": {
+			{Name: "m.ubj", Data: build.XGBoost(1, "a", "b", build.Stump())},
+			{Name: "m.model", Data: build.XGBoostBinary("binf", "gbtree", "eval(x)", build.Stump()), Rules: []string{"scan.xgboost.attribute-code"}},
+		},
+		"lightgbm": {{Name: "m.txt", Data: build.LightGBM(1, "num_leaves=1\nnum_cat=0\nleaf_value=1"), Rules: []string{"scan.lightgbm.tree-layout"}}},
+		"catboost": {
+			{Name: "m.cbm", Data: build.CatBoost(build.CatBoostTrees{})},
+			{Name: "n.cbm", Data: build.CatBoost(build.CatBoostTrees{Leaves: 3}), Rules: []string{"scan.catboost.tree-layout"}},
+		},
+		"pmml":  {{Name: "m.pmml", Data: []byte(`<PMML><Apply function="a.B"/></PMML>`), Rules: []string{"scan.pmml.java-function"}}},
+		"skops": {{Name: "m.skops", Data: build.Skops(`{"__loader__": "TypeNode", "__module__": "os", "__class__": "system"}`), Rules: []string{"scan.skops.dangerous-type"}}},
+		"r": {
+			{Name: "m.rds", Data: build.RDS(3, build.RList(build.RReals(2), build.RClosure(build.RSymbol("x"))))},
+			{Name: "n.rds", Data: build.RDS(2, build.RPromise(nil, build.RInt(build.RUnbound), build.RSymbol("x"))), Rules: []string{"scan.r.promise"}},
+		},
+		"torch7": {
+			{Name: "m.t7", Data: build.T7Tensor(1, []int{2, 2}, []int{2, 1}, 1, 4)},
+			{Name: "n.t7", Data: build.T7Function(8, 1, "\x1bLua", build.T7Nil()), Rules: []string{"scan.torch7.function"}},
+		},
+		"ggml": {
+			{Name: "m.ggml", Data: build.GGML("tjgg", 3, []uint32{1, 8, 8, 8, 8, 8, 0}, []string{"a"}, build.GGMLTensor{Dims: []uint32{4}, Data: 16, Name: "w"})},
+			{Name: "n.ggml", Data: build.GGML("fmgg", 1, []uint32{9, 8, 8, 8, 8, 8, 0}, []string{"a"}), Rules: []string{"scan.ggml.layout"}},
+		},
 		"opaque-container": {
 			{Name: "a.rar", Data: []byte("Rar!\x1a\x07\x01\x00aaaaaaaaaaaaaaaaaaaaaaaa")},
 		},

@@ -239,3 +239,155 @@ func RDS(version int, item R) []byte {
 	}
 	return append(out, item...)
 }
+
+// LightGBM is a saved model of trees given as their lines, "num_leaves=2" and
+// so on. delta is added to the size that the header states of the last.
+func LightGBM(delta int, trees ...string) []byte {
+	var body, sizes string
+	for i, t := range trees {
+		block := fmt.Sprintf("Tree=%d\n%s\n\n", i, t)
+		n := len(block)
+		if i == len(trees)-1 {
+			n += delta
+		}
+		body += block
+		sizes += fmt.Sprintf(" %d", n)
+	}
+	return []byte("tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nlabel_index=0\nmax_feature_idx=2\nobjective=binary sigmoid:1\n" +
+		"feature_names=a b c\nfeature_infos=none none none\ntree_sizes=" + sizes[min(1, len(sizes)):] + "\n\n" + body +
+		"end of trees\n\nfeature_importances:\na=1\n\nparameters:\n[boosting: gbdt]\n[data: train.csv]\nend of parameters\n\npandas_categorical:null\n")
+}
+
+// CatBoostTrees are the arrays of a model. The zero value of a field stands for
+// what a model of one tree of two splits has.
+type CatBoostTrees struct {
+	Splits, Sizes, Starts []int32
+	Leaves                int
+	Dimension             uint32
+	Steps, LeafIDs        []int32 // of trees that are not symmetric
+	Key, Value            string   // of the metadata
+}
+
+// CatBoost is a model in binary form.
+func CatBoost(t CatBoostTrees) []byte {
+	if t.Splits == nil {
+		t.Splits = []int32{0, 2}
+	}
+	if t.Sizes == nil {
+		t.Sizes, t.Starts = []int32{2}, []int32{0}
+	}
+	if t.Leaves == 0 {
+		t.Leaves = 4
+	}
+	if t.Dimension == 0 {
+		t.Dimension = 1
+	}
+	trees := Flat{
+		0: t.Dimension, 1: t.Splits, 2: t.Sizes, 3: t.Starts,
+		5: []Flat{{1: uint32(0), 3: make([]int32, 3)}}, 8: make([]uint64, t.Leaves),
+	}
+	if t.Steps != nil {
+		trees[10], trees[11] = t.Steps, t.LeafIDs
+	}
+	core := FlatBuffer("", nil, Flat{
+		0: "FlabuffersModel_v1", 1: trees,
+		2: []Flat{{0: t.Key, 1: t.Value}},
+	})
+	return append(le.AppendUint32([]byte("CBM1"), uint32(len(core))), core...)
+}
+
+// Skops is an archive with that schema.
+func Skops(schema string, more ...Member) []byte {
+	return Zip(append(more, Member{Name: "schema.json", Data: []byte(schema), Method: 8})...)
+}
+
+// A T7 is one object of Lua Torch in binary form.
+type T7 []byte
+
+func t7Int(n int) []byte { return le.AppendUint32(nil, uint32(n)) }
+
+func t7Text(s string) []byte { return append(t7Int(len(s)), s...) }
+
+func t7Longs(longs []int) (out []byte) {
+	for _, n := range longs {
+		out = le.AppendUint64(out, uint64(n))
+	}
+	return out
+}
+
+// T7Nil is nothing.
+func T7Nil() T7 { return t7Int(0) }
+
+// T7Number is a number.
+func T7Number(v float64) T7 { return le.AppendUint64(t7Int(1), math.Float64bits(v)) }
+
+// T7String is a text.
+func T7String(s string) T7 { return append(t7Int(2), t7Text(s)...) }
+
+// T7Table has alternating keys and values.
+func T7Table(number int, entries ...T7) T7 {
+	out := append(append(t7Int(3), t7Int(number)...), t7Int(len(entries)/2)...)
+	for _, e := range entries {
+		out = append(out, e...)
+	}
+	return out
+}
+
+// T7Object is an object of a class, with what its reader takes.
+func T7Object(number int, class string, content T7) T7 {
+	out := append(append(t7Int(4), t7Int(number)...), t7Text("V 1")...)
+	return append(append(out, t7Text(class)...), content...)
+}
+
+// T7Function is a function of type 6, 7 or 8.
+func T7Function(kind, number int, code string, upvalues T7) T7 {
+	out := t7Int(kind)
+	if kind != 6 {
+		out = append(out, t7Int(number)...)
+	}
+	return append(append(out, t7Text(code)...), upvalues...)
+}
+
+// T7Tensor is a tensor of floats over a storage of that many.
+func T7Tensor(number int, shape, strides []int, off, storage int) T7 {
+	s := T7Object(number+1, "torch.FloatStorage", append(t7Longs([]int{storage}), make([]byte, 4*storage)...))
+	return T7Object(number, "torch.FloatTensor", append(append(append(append(t7Int(len(shape)), t7Longs(shape)...), t7Longs(strides)...), t7Longs([]int{off})...), s...))
+}
+
+// A GGMLTensor is one tensor of [GGML].
+type GGMLTensor struct {
+	Dims []uint32
+	Type uint32
+	Data int // bytes behind it
+	Name string
+}
+
+// GGML is a model in one of the formats before GGUF: the mark as it stands in
+// the file, its version unless that is 0, the header, words and tensors.
+func GGML(mark string, version uint32, header []uint32, words []string, tensors ...GGMLTensor) []byte {
+	b := []byte(mark)
+	if version > 0 {
+		b = le.AppendUint32(b, version)
+	}
+	for _, n := range header {
+		b = le.AppendUint32(b, n)
+	}
+	for _, w := range words {
+		b = append(le.AppendUint32(b, uint32(len(w))), w...)
+		if version > 0 {
+			b = append(b, 0, 0, 0, 0)
+		}
+	}
+	for _, t := range tensors {
+		b = le.AppendUint32(le.AppendUint32(le.AppendUint32(b, uint32(len(t.Dims))), uint32(len(t.Name))), t.Type)
+		for _, d := range t.Dims {
+			b = le.AppendUint32(b, d)
+		}
+		b = append(b, t.Name...)
+		for (mark == "tjgg" || mark == "algg") && len(b)%32 != 0 {
+			b = append(b, 0)
+		}
+		b = append(b, make([]byte, t.Data)...)
+	}
+	return b
+}
