@@ -265,7 +265,7 @@ type CatBoostTrees struct {
 	Leaves                int
 	Dimension             uint32
 	Steps, LeafIDs        []int32 // of trees that are not symmetric
-	Key, Value            string   // of the metadata
+	Key, Value            string  // of the metadata
 }
 
 // CatBoost is a model in binary form.
