@@ -63,7 +63,7 @@ func TestBuiltin(t *testing.T) {
 		), Rules: []string{"scan.keras.foreign-member"}}},
 		"torchserve": {{Name: "m.mar", Data: build.Zip(
 			build.Member{Name: "MAR-INF/MANIFEST.json", Data: []byte(`{"model": {"handler": "/x.py"}}`)},
-		), Rules: []string{"scan.torchserve.handler"}}},
+		)}},
 		"yaml":      {{Name: "a.yaml", Data: []byte("a: !!python/name:os.system x\n"), Rules: []string{"scan.yaml.python-tag"}, Named: true}},
 		"tar-model": {{Name: "m.nemo", Data: build.Tar(build.TarMember{Name: "model_config.yaml", Data: floats})}},
 		"xgboost": {
