@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"slices"
 
@@ -21,6 +25,7 @@ import (
 func (a *app) scanCommand() *cobra.Command {
 	var rules []string
 	var registry, partial bool
+	var keep keeping
 	cmd := &cobra.Command{
 		Use: "scan PATH...", Short: "find code execution and malformed structure in model files",
 		Long: `Find code execution and malformed structure in model files.
@@ -40,6 +45,11 @@ word for it.`,
 				return errors.New("--insecure-partial goes with --registry")
 			}
 			scanner.NoDigests = partial
+			done, err := keep.into(&scanner)
+			if err != nil {
+				return err
+			}
+			defer done()
 			none := []map[string]any{}
 			out := scanned{facts: map[string]any{"files": none, "globals": none, "rule_sets": none}}
 			if registry {
@@ -56,6 +66,7 @@ word for it.`,
 		},
 	}
 	cmd.Flags().StringArrayVar(&rules, "rules", nil, "`FILE` of further rules, see scan.RuleSet (repeatable)")
+	keep.add(cmd)
 	cmd.Flags().BoolVar(&registry, "registry", false, "the arguments are images in registries")
 	cmd.Flags().BoolVar(&partial, "insecure-partial", false, "of images, read only what formats look at, which no digest proves")
 	return cmd
@@ -111,6 +122,70 @@ func (s *scanned) places(ctx context.Context, scanner scan.Scanner, args []strin
 		s.take(dir, res)
 	}
 	return nil
+}
+
+// keeping is where results of earlier scans are kept.
+type keeping struct{ folder, secret string }
+
+func (k *keeping) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&k.folder, "cache", "", "`FOLDER` that keeps results of scanned files; it must be yours alone unless --cache-secret is given")
+	cmd.Flags().StringVar(&k.secret, "cache-secret", "", "`FILE` of 16 bytes or more that seals the cache")
+}
+
+// into gives a scanner the cache. Entries are of this very program: its file's
+// digest is part of what is looked up.
+func (k *keeping) into(s *scan.Scanner) (done func(), err error) {
+	switch {
+	case k.folder == "" && k.secret != "":
+		return nil, errors.New("--cache-secret goes with --cache")
+	case k.folder == "":
+		return func() {}, nil
+	}
+	if err := os.Mkdir(k.folder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, named(k.folder, err)
+	}
+	root, err := os.OpenRoot(k.folder)
+	if err != nil {
+		return nil, named(k.folder, err)
+	}
+	if s.Cache, err = k.open(root); err != nil {
+		root.Close()
+		return nil, named(k.folder, err)
+	}
+	return func() { root.Close() }, nil
+}
+
+func (k *keeping) open(root *os.Root) (c scan.Cache, err error) {
+	info, err := root.Stat(".")
+	if err != nil {
+		return c, err
+	}
+	c.Store = scan.FolderStore{Root: root}
+	if k.secret != "" {
+		if c.Secret, err = readFile(k.secret); err != nil {
+			return c, err
+		}
+	} else if c.InsecureNoSecret = true; info.Mode()&0o022 != 0 {
+		return c, errors.New("others can write to it, and could hide findings there: give --cache-secret")
+	}
+	c.Version, err = ownDigest()
+	return c, err
+}
+
+// ownDigest is the digest of this program's file.
+func ownDigest() (string, error) {
+	name, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	_, err = io.Copy(h, f)
+	return hex.EncodeToString(h.Sum(nil)), err
 }
 
 // scannerWith is a scanner with the rule sets of the command line.

@@ -23,6 +23,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,6 +70,7 @@ func TestScripts(t *testing.T) {
 			"safetensors": writeSafetensors,
 			"server":      serve,
 			"registry":    serveImage,
+			"same":        sameReports,
 		},
 	})
 }
@@ -320,6 +322,18 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 	}))
 	ts.Defer(srv.Close)
 	ts.Setenv(args[0], srv.URL+"/v1")
+}
+
+// same FILE FILE wants two JSON reports that differ in their stats at most.
+func sameReports(ts *testscript.TestScript, neg bool, args []string) {
+	var reports [2]map[string]any
+	for i := range reports {
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[i])), &reports[i]))
+		delete(reports[i], "stats")
+	}
+	if reflect.DeepEqual(reports[0], reports[1]) == neg {
+		ts.Fatalf("%s and %s are the same: %t", args[0], args[1], !neg)
+	}
 }
 
 // registry VARIABLE FILE... starts a registry for the time of the script, puts

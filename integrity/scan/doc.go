@@ -65,6 +65,8 @@
 // A [RuleSet] adds rules without a line of Go: names that pickles must not
 // import, patterns in files, operators of graphs, as a file of JSON or YAML.
 //
+// With a [Cache], files that were scanned before cost their digest only.
+//
 // A [Result] is a [prerun.Source], so gates and reports take it as it is. A
 // tool author adds a [Format] to [Builtin] and hands the list to [Scanner];
 // package scantest checks such a format.

@@ -87,6 +87,25 @@ rules:
 	// low scan.pickle.unlisted-global "acme.loader.remote.fetch" is named and on no list
 }
 
+// Keep results between scans: what was scanned before costs its digest only. A
+// program keeps them in a [scan.FolderStore], and its secret elsewhere.
+func ExampleCache() {
+	model := fstest.MapFS{"pytorch_model.bin": {Data: []byte("\x80\x02cos\nsystem\nX\x02\x00\x00\x00id\x85R.")}}
+	store := &shelf{}
+	scanner := scan.Scanner{Cache: scan.Cache{Store: store, Secret: []byte("sixteen or more bytes"), Version: "v1.0.0"}}
+	for range 2 {
+		result, err := scanner.Scan(context.Background(), model)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(result.Verdict(), "from", store.hits, "kept results")
+	}
+	// Output:
+	// malicious from 0 kept results
+	// malicious from 1 kept results
+}
+
 // acme is a third party's format: files that start with "ACME", hold the name
 // of a plug-in up to a line's end, and then a model in some other format.
 type acme struct{}

@@ -3,10 +3,13 @@ package scan_test
 import (
 	"bytes"
 	"maps"
+	"reflect"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"github.com/prerun/prerun/integrity/scan"
@@ -26,7 +29,37 @@ func one(t testing.TB, s scan.Scanner, name string, data []byte) *scan.FileResul
 	if err != nil {
 		t.Fatal(err)
 	}
+	if scanned.Add(1) <= 2000 { // the pairs of techniques are ten times as many
+		encodes(t, res)
+	}
 	return &res.Files[0]
+}
+
+var scanned atomic.Int64
+
+// encodes holds a result to what is true for every one: it is read back from
+// its encoding as it was.
+func encodes(t testing.TB, res *scan.Result) []byte {
+	t.Helper()
+	data, err := res.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := scan.ParseResult(data)
+	if err != nil {
+		t.Fatalf("%v\n%.2000s", err, data)
+	}
+	same := func(name string, a, b any) {
+		if !reflect.DeepEqual(a, b) {
+			t.Errorf("%s read back (-want +got):\n%s", name, cmp.Diff(a, b))
+		}
+	}
+	same("subjects", slices.Collect(res.Subjects()), slices.Collect(again.Subjects()))
+	same("findings", slices.Collect(res.Findings()), slices.Collect(again.Findings()))
+	same("gaps", slices.Collect(res.Gaps()), slices.Collect(again.Gaps()))
+	same("globals", res.Globals, again.Globals)
+	same("verdict", res.Verdict(), again.Verdict())
+	return data
 }
 
 // folder scans a tree.
@@ -40,6 +73,7 @@ func folder(t testing.TB, s scan.Scanner, files map[string][]byte) *scan.Result 
 	if err != nil {
 		t.Fatal(err)
 	}
+	encodes(t, res)
 	return res
 }
 

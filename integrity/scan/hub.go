@@ -136,7 +136,7 @@ func (t *target) blob(ctx context.Context, b *blob, name string, results []FileR
 			return t.gap(name, Failed, fmt.Sprintf("open: %v", err))
 		}
 		defer f.Close()
-		t.digest(ctx, &res, name, &sequential{r: f}, res.Size)
+		t.digest(ctx, &res, name, b, &sequential{r: f}, res.Size)
 	}
 	res.conclude()
 	return res
@@ -157,13 +157,16 @@ func (s *sequential) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// digest hashes the content of a result that stands at the real name, once for
-// all names of a blob, and compares a blob with its name.
-func (t *target) digest(ctx context.Context, res *FileResult, real string, r io.ReaderAt, size int64) {
-	b := t.hub.blobs[real]
-	if b == nil {
-		b = &blob{}
+// blobAt is what stands at a real name, hub or not.
+func (t *target) blobAt(real string) *blob {
+	if b := t.hub.blobs[real]; b != nil {
+		return b
 	}
+	return &blob{}
+}
+
+// hash hashes the content that stands at the real name, once for all names.
+func (b *blob) hash(ctx context.Context, real string, r io.ReaderAt, size int64) {
 	b.once.Do(func() {
 		git := sha1.New()
 		fmt.Fprintf(git, "blob %d\x00", size)
@@ -174,9 +177,15 @@ func (t *target) digest(ctx context.Context, res *FileResult, real string, r io.
 		b.sum, b.err = hashOf(ctx, r, size, also...)
 		b.git = hex.EncodeToString(git.Sum(nil))
 	})
+}
+
+// digest gives a result the digest of its content, which stands at the real
+// name, and compares a blob with its name.
+func (t *target) digest(ctx context.Context, res *FileResult, real string, b *blob, r io.ReaderAt, size int64) {
+	b.hash(ctx, real, r, size)
 	if b.err != nil {
 		res.Completeness = Failed
-		res.Gaps = append(res.Gaps, prerun.Gap{Location: prerun.Location{Path: res.Path}, Reason: fmt.Sprintf("hash: %v", b.err)})
+		res.Gaps = append(res.Gaps, prerun.Gap{Location: prerun.Location{Path: res.Path}, Reason: utf8Only(fmt.Sprintf("hash: %v", b.err))})
 		return
 	}
 	res.Digest = b.sum

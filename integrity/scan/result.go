@@ -133,7 +133,8 @@ type FileResult struct {
 	Globals  []Global         // likewise, by module and name
 	Inside   []FileResult     // in the order of the container
 
-	worst prerun.Severity
+	worst   prerun.Severity
+	hurried bool // the wall clock ran out, which says nothing about the file
 }
 
 // All yields the result and everything nested in it, outermost first.

@@ -27,16 +27,17 @@ type Scanner struct {
 	Limits    Limits     // zero fields mean the documented defaults
 	RuleSets  []*RuleSet // further rules, see [ParseRuleSet]; nil means none
 	Workers   int        // files read at once; 0 means GOMAXPROCS. Results do not depend on it
+	Cache     Cache      // of results; the zero value keeps none
 	NoDigests bool       // leaves out the digests, and with them the check of blobs against their names, so that large files cost only what their format reads
 }
 
 // Scan reads every file of a tree. Links are not followed out of it; a link to
 // a file inside is read under both names, except that the blobs of a Hugging
-// Face cache are read under the names of snapshots only. Errors are the context's, a format
-// that cannot be described, and a tree that cannot be listed; everything about
-// a single file is in its result.
+// Face cache are read under the names of snapshots only. Errors are the
+// context's, a format, rule set or cache that cannot be used, and a tree that
+// cannot be listed; everything about a single file is in its result.
 func (s Scanner) Scan(ctx context.Context, fsys fs.FS) (*Result, error) {
-	formats, rules, err := s.entries()
+	t, err := s.target()
 	if err != nil {
 		return nil, err
 	}
@@ -44,8 +45,8 @@ func (s Scanner) Scan(ctx context.Context, fsys fs.FS) (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list files: %w", err)
 	}
-	tree := treeOf(list)
-	t := target{fsys: fsys, tree: tree, view: tree, scanner: s, formats: formats, rules: rules}
+	t.fsys, t.tree = fsys, treeOf(list)
+	t.view = t.tree
 	t.readHub(list)
 	var names []walk.Entry
 	for _, e := range list {
@@ -83,7 +84,7 @@ func (s Scanner) Scan(ctx context.Context, fsys fs.FS) (*Result, error) {
 // ScanFile reads one file. The name is a hint like any other; r is read only
 // within size.
 func (s Scanner) ScanFile(ctx context.Context, name string, r io.ReaderAt, size int64) (*Result, error) {
-	formats, rules, err := s.entries()
+	t, err := s.target()
 	if err != nil {
 		return nil, err
 	}
@@ -93,8 +94,8 @@ func (s Scanner) ScanFile(ctx context.Context, name string, r io.ReaderAt, size 
 	if name == "" {
 		return nil, errors.New("a file needs a name")
 	}
-	tree := NewTree([]Entry{{Name: name, Size: size}})
-	t := target{tree: tree, view: tree, scanner: s, formats: formats, rules: rules}
+	t.tree = NewTree([]Entry{{Name: name, Size: size}})
+	t.view = t.tree
 	res := t.content(ctx, name, name, r, size)
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
@@ -109,7 +110,8 @@ func (s Scanner) workers() int {
 	return runtime.GOMAXPROCS(0)
 }
 
-func (s Scanner) entries() ([]entry, *rulebook, error) {
+// target checks the scanner's settings and makes them ready.
+func (s Scanner) target() (*target, error) {
 	formats := s.Formats
 	if formats == nil {
 		formats = Builtin()
@@ -118,25 +120,31 @@ func (s Scanner) entries() ([]entry, *rulebook, error) {
 	out := make([]entry, len(formats))
 	for i, f := range formats {
 		if f == nil {
-			return nil, nil, fmt.Errorf("format %d is nil", i)
+			return nil, fmt.Errorf("format %d is nil", i)
 		}
 		info := f.Info()
 		if info.ID == "" || seen[info.ID] {
-			return nil, nil, fmt.Errorf("format %d: id %q is empty or used twice", i, info.ID)
+			return nil, fmt.Errorf("format %d: id %q is empty or used twice", i, info.ID)
 		}
 		seen[info.ID] = true
 		out[i] = entry{f, info}
 	}
 	rules, err := newRulebook(s.RuleSets, out)
-	if err != nil || rules == nil || rules.allow == nil {
-		return out, rules, err
+	if err != nil {
+		return nil, err
 	}
-	for i, e := range out {
-		if p, ok := e.format.(pickleFormat); ok {
-			out[i].format = pickleFormat{p.policy.Allow(rules.allow...)}
+	cache, err := s.Cache.use(s, formats)
+	if err != nil {
+		return nil, err
+	}
+	if rules != nil && rules.allow != nil {
+		for i, e := range out {
+			if p, ok := e.format.(pickleFormat); ok {
+				out[i].format = pickleFormat{p.policy.Allow(rules.allow...)}
+			}
 		}
 	}
-	return out, rules, nil
+	return &target{scanner: s, formats: out, rules: rules, cache: cache}, nil
 }
 
 func treeOf(list []walk.Entry) *Tree {
@@ -156,6 +164,7 @@ type target struct {
 	scanner Scanner
 	formats []entry
 	rules   *rulebook
+	cache   *sealed // nil keeps nothing
 }
 
 // entry scans what stands under one name.
@@ -175,7 +184,7 @@ func (t *target) gap(name string, c Completeness, reason string) FileResult {
 	return FileResult{
 		Path:         p,
 		Completeness: c,
-		Gaps:         []prerun.Gap{{Location: prerun.Location{Path: p}, Reason: reason}},
+		Gaps:         []prerun.Gap{{Location: prerun.Location{Path: p}, Reason: utf8Only(reason)}},
 	}
 }
 
@@ -281,23 +290,41 @@ func (t *target) open(ctx context.Context, name, real string) FileResult {
 	return t.content(ctx, name, real, r, info.Size())
 }
 
-// content scans one top-level file, which stands at real.
+// content scans one top-level file, which stands at real, or remembers a scan
+// of it.
 func (t *target) content(ctx context.Context, name, real string, r io.ReaderAt, size int64) FileResult {
+	if t.cache != nil {
+		return t.cached(ctx, name, real, r, size)
+	}
+	res := t.fresh(ctx, name, r, size, t.view)
+	if !t.scanner.NoDigests {
+		t.digest(ctx, &res, real, t.blobAt(real), r, size)
+	}
+	res.conclude()
+	return res
+}
+
+// fresh scans one top-level file, but for its digest.
+func (t *target) fresh(ctx context.Context, name string, r io.ReaderAt, size int64, tree *Tree) FileResult {
 	run, timed, cancel := newRun(ctx, t.scanner.Limits.withDefaults(), t.formats, size)
 	defer cancel()
 	run.rules = t.rules
 	a := &Artifact{
-		Probe: Probe{Path: prerun.EscapePath(name), Name: name, Size: size, Tree: t.view},
+		Probe: Probe{Path: prerun.EscapePath(name), Name: name, Size: size, Tree: tree},
 		r:     r,
 		run:   run,
 	}
 	res := run.scan(timed, a)
 	run.finish(&res)
-	if !t.scanner.NoDigests {
-		t.digest(ctx, &res, real, r, size)
-	}
+	res.hurried = timed.Err() != nil || run.spent[Time].Load()
 	res.conclude()
 	return res
+}
+
+// changed makes it the result of a file that was another one halfway.
+func (f *FileResult) changed() {
+	f.Completeness = Failed
+	f.Gaps = append(f.Gaps, prerun.Gap{Location: prerun.Location{Path: f.Path}, Reason: "it changed while it was scanned"})
 }
 
 // finish adds to a top-level result what concerns the file as a whole.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 
 	"github.com/prerun/prerun"
@@ -13,7 +12,7 @@ import (
 )
 
 // A Sink takes what a format finds in one artefact. It is not safe for
-// concurrent use.
+// concurrent use. Text is kept as UTF-8: other bytes are replaced by U+FFFD.
 type Sink struct {
 	a      *Artifact
 	res    FileResult
@@ -57,12 +56,25 @@ func (s *Sink) Finding(f prerun.Finding) {
 			f.Locations[i].Path = s.a.Path
 		}
 	}
-	f.Message = redact.Text(f.Message)
-	f.Evidence = maps.Clone(f.Evidence)
-	for k, v := range f.Evidence {
-		f.Evidence[k] = redact.Text(v)
+	for i := range f.Locations {
+		l := &f.Locations[i]
+		l.Path, l.Fragment = utf8Only(l.Path), utf8Only(l.Fragment)
 	}
+	f.Message, f.Key, f.Subject.Path = utf8Only(redact.Text(f.Message)), utf8Only(f.Key), utf8Only(f.Subject.Path)
+	f.Evidence = printable(f.Evidence)
 	s.res.Findings = append(s.res.Findings, f)
+}
+
+// printable is a copy of evidence, redacted.
+func printable(evidence map[string]string) map[string]string {
+	if len(evidence) == 0 {
+		return nil
+	}
+	out := make(map[string]string, len(evidence))
+	for _, k := range sortedKeys(evidence) {
+		out[utf8Only(k)] = utf8Only(redact.Text(evidence[k]))
+	}
+	return out
 }
 
 // full counts a finding of that rule and severity for the verdict when there is
@@ -88,7 +100,7 @@ func (s *Sink) gap(c Completeness, reason string, off, length int64) {
 	}
 	s.res.Gaps = append(s.res.Gaps, prerun.Gap{
 		Location: prerun.Location{Path: s.a.Path, Offset: off, Length: length},
-		Reason:   reason,
+		Reason:   utf8Only(reason),
 	})
 }
 
@@ -98,7 +110,7 @@ func (s *Sink) Fact(key, value string) {
 	if s.res.Facts == nil {
 		s.res.Facts = make(map[string]string)
 	}
-	s.res.Facts[key] = value
+	s.res.Facts[utf8Only(key)] = utf8Only(value)
 }
 
 // Global records a name that loading the artefact would import.
@@ -107,6 +119,7 @@ func (s *Sink) Global(g Global) { s.global(g, prerun.Location{}) }
 func (s *Sink) global(g Global, at prerun.Location) {
 	s.ruledGlobal(g, at)
 	if len(s.res.Globals) < maxGlobals {
+		g.Module, g.Name, g.Grade = utf8Only(g.Module), utf8Only(g.Name), utf8Only(g.Grade)
 		s.res.Globals = append(s.res.Globals, g)
 	}
 }

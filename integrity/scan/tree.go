@@ -21,6 +21,8 @@ type Tree struct {
 	byName  map[string]Entry
 	byDir   map[string][]Entry // sorted by name
 	weights map[string]bool    // folders that hold a model file
+
+	log *treeLog // nil unless somebody wants to know what is asked
 }
 
 // NewTree makes a tree of entries. Of equal names the last one counts, as for
@@ -53,6 +55,7 @@ func (t *Tree) Lookup(name string) (Entry, bool) {
 	if t == nil {
 		return Entry{}, false
 	}
+	t.note(askLookup, name)
 	e, ok := t.byName[name]
 	return e, ok
 }
@@ -63,6 +66,7 @@ func (t *Tree) Dir(dir string) []Entry {
 	if t == nil {
 		return nil
 	}
+	t.note(askDir, dir)
 	return t.byDir[dir]
 }
 
@@ -71,6 +75,7 @@ func (t *Tree) besideWeights(dir string) bool {
 	if t == nil {
 		return false
 	}
+	t.note(askWeights, dir)
 	for range maxParents {
 		if t.weights[dir] {
 			return true
