@@ -296,6 +296,83 @@ func TestIgnored(t *testing.T) {
 	wantKind(t, err, integrity.ErrMismatch)
 }
 
+// TestIgnoredWeights: what is left out by default may hide weights as well, and
+// so may what is not signed.
+func TestIgnoredWeights(t *testing.T) {
+	signer, trust := testKeys(t, "ignored")
+	dir, fsys := writeTree(t, map[string]string{"a": "x"})
+	bundle := mustSign(t, mustHash(t, integrity.Hasher{}, fsys), signer)
+	write(".git/HEAD", "h")(t, dir)
+	write(".git/w.safetensors", "w")(t, dir)
+	write(".github/x/run.PY", "w")(t, dir)
+	write("new.bin", "w")(t, dir)
+	r, err := integrity.Verifier{InsecureIgnoreUnsigned: true}.Verify(t.Context(), fsys, bundle, trust)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"integrity.coverage.loadable-ignored .git/w.safetensors",
+		"integrity.coverage.loadable-ignored .github/x/run.PY",
+		"integrity.coverage.unsigned new.bin",
+	}
+	if diff := cmp.Diff(want, ruleIDs(r, prerun.Low)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for f := range r.Findings() {
+		if !strings.HasPrefix(f.Message, "weights or code ") {
+			t.Errorf("%s: %s", f.Path(), f.Message)
+		}
+	}
+}
+
+// TestHardLinks: a second name is reported, and no more.
+func TestHardLinks(t *testing.T) {
+	needIdentity(t)
+	signer, trust := testKeys(t, "links")
+	dir, fsys := writeTree(t, map[string]string{"a": "x", "d/b": "y", "c": "z"})
+	bundle := mustSign(t, mustHash(t, integrity.Hasher{}, fsys), signer)
+	for name, other := range map[string]string{"a": filepath.Join(t.TempDir(), "outside"), "d/b": filepath.Join(dir, ".git")} {
+		if err := os.Link(filepath.Join(dir, name), other); err != nil {
+			t.Skip(err)
+		}
+	}
+	r, err := integrity.Verifier{}.Verify(t.Context(), fsys, bundle, trust)
+	checkSource(t, r, err)
+	if diff := cmp.Diff([]string{"a", "d/b"}, r.HardLinks); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if diff := cmp.Diff([]string{"integrity.coverage.hard-link a", "integrity.coverage.hard-link d/b"}, ruleIDs(r, prerun.Info)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+
+	// A file system of another kind says so itself.
+	r, err = integrity.Verifier{}.Verify(t.Context(), linkedFS{fstest.MapFS{"a": {Data: []byte("x")}, "d/b": {Data: []byte("y")}, "c": {Data: []byte("z")}}}, bundle, trust)
+	if diff := cmp.Diff([]string{"c"}, r.HardLinks); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
+// linkedFS says that its file c has two names.
+type linkedFS struct{ fstest.MapFS }
+
+func (l linkedFS) ReadDir(name string) ([]fs.DirEntry, error) {
+	list, err := l.MapFS.ReadDir(name)
+	for i, e := range list {
+		info, err := e.Info()
+		if err != nil {
+			return nil, err
+		}
+		if e.Name() == "c" {
+			list[i] = fs.FileInfoToDirEntry(linkedInfo{info})
+		}
+	}
+	return list, err
+}
+
+type linkedInfo struct{ fs.FileInfo }
+
+func (linkedInfo) Links() uint64 { return 2 }
+
 func TestCaseCollision(t *testing.T) {
 	signer, trust := testKeys(t, "case")
 	tree := fstest.MapFS{"Vocab.txt": {Data: []byte("a")}, "vocab.txt": {Data: []byte("b")}, "other": {}}

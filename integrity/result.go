@@ -25,6 +25,7 @@ type Result struct {
 	Ignored     []string       // paths left out that exist, by path
 	Unsigned    []string       // files that InsecureIgnoreUnsigned let pass, by path
 	Uncovered   []string       // paths that the format cannot cover, by path
+	HardLinks   []string       // signed files that have another name as well, by path; see [Linker]
 	Leniencies  []Leniency     // departures from the specification that were let pass
 
 	verified bool
@@ -167,7 +168,8 @@ func loadable(name string) bool {
 	for _, suffix := range []string{
 		".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz",
 		".onnx", ".gguf", ".ggml", ".h5", ".hdf5", ".keras", ".pb", ".tflite", ".mlmodel", ".pmml", ".engine",
-		".py", ".pyc", ".so", ".dll", ".dylib", ".jar", ".exe", ".sh", ".whl",
+		".nemo", ".mar", ".skops", ".msgpack", ".llamafile", ".pte", ".ptl", ".ubj", ".rds",
+		".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".jar", ".exe", ".sh", ".whl", ".jinja",
 	} {
 		if strings.HasSuffix(name, suffix) {
 			return true

@@ -82,6 +82,11 @@ var (
 		Help: "An empty file in a model hashed by shards, or a link to a folder, leaves no trace in the signature: it can be added or removed unnoticed. Hash the model by files, or remove it.",
 		Refs: refs(cwe("CWE-353")),
 	}
+	ruleHardLink = prerun.Rule{
+		ID: "integrity.coverage.hard-link", Title: "File with another name", Severity: prerun.Info,
+		Help: "The file has more than one name (hard links), perhaps outside the model. Whoever may write under one of them changes the model, and its folder does not show it. Copy the file, or make sure that every name is protected alike; stores that keep equal files once do it on purpose.",
+		Refs: refs(cwe("CWE-62")),
+	}
 	ruleCase = prerun.Rule{
 		ID: "integrity.coverage.case-collision", Title: "Names that differ in case only", Severity: prerun.Low,
 		Help: "Two signed files have names that some file systems take for one. Copied there, one file overwrites the other. Rename one of them.",
@@ -97,7 +102,7 @@ var (
 // Rules is everything that this package can report, by ID.
 func Rules() []prerun.Rule {
 	return []prerun.Rule{
-		ruleLeniency, ruleBundle, ruleCase, ruleIgnored, ruleUncovered, ruleUnsigned, ruleManifest,
+		ruleLeniency, ruleBundle, ruleCase, ruleHardLink, ruleIgnored, ruleUncovered, ruleUnsigned, ruleManifest,
 		ruleExtra, ruleKind, ruleMissing, ruleModified, ruleSignature, ruleUntrusted, ruleStatement,
 	}
 }

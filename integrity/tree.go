@@ -28,6 +28,24 @@ type source struct {
 	info fs.FileInfo
 }
 
+// A Linker is a [fs.FileInfo] that knows how many names its file has: more than
+// one, where there are hard links. Those of package os need not be one on Linux
+// and macOS.
+type Linker interface {
+	Links() uint64
+}
+
+// linksOf is the number of a file's names, and 1 where nobody knows it.
+func linksOf(info fs.FileInfo) uint64 {
+	if l, ok := info.(Linker); ok {
+		return l.Links()
+	}
+	if n, ok := systemLinks(info); ok {
+		return n
+	}
+	return 1
+}
+
 // An oddity stands where no regular file does. A folder has no kind: it is
 // odd only where a file was expected.
 type oddity struct {

@@ -250,6 +250,10 @@ func (v Verifier) differences(ctx context.Context, fsys fs.FS, t *tree, want *Ma
 		switch _, ok := slices.BinarySearch(signed, f.name); {
 		case ok:
 			files = append(files, f)
+			if n := linksOf(f.info); n > 1 {
+				r.HardLinks = append(r.HardLinks, f.name)
+				r.find(ruleHardLink, f.name, "", fmt.Sprintf("the file has %d names, by any of which it can be changed", n), nil)
+			}
 		case want.ShardSize > 0 && f.size == 0:
 			r.Uncovered = append(r.Uncovered, f.name)
 		default:
@@ -276,7 +280,11 @@ func (v Verifier) conclude(r *Result, differences []Difference, bad map[string]e
 	for _, d := range differences {
 		if d.Change == Extra && d.Detail == "" && v.InsecureIgnoreUnsigned {
 			r.Unsigned = append(r.Unsigned, d.Path)
-			r.find(ruleUnsigned, d.Path, "", "the file is not signed, which the caller tolerates", nil)
+			what := "the file is"
+			if loadable(d.Path) {
+				what = "weights or code are"
+			}
+			r.find(ruleUnsigned, d.Path, "", what+" not signed, which the caller tolerates", nil)
 			continue
 		}
 		r.Differences = append(r.Differences, d)
@@ -299,11 +307,7 @@ func (v Verifier) conclude(r *Result, differences []Difference, bad map[string]e
 // reportIgnored looks for weights and code below ignored paths. It looks at
 // names only, and what cannot be listed there was asked to be left out.
 func (v Verifier) reportIgnored(ctx context.Context, fsys fs.FS, r *Result) {
-	defaults := DefaultIgnore()
 	for _, top := range r.Ignored {
-		if slices.Contains(defaults, top) {
-			continue
-		}
 		names := []string{top}
 		// A link is not entered: fs.Sub would follow it to anywhere.
 		if info, err := fs.Lstat(fsys, top); err == nil && info.IsDir() {
