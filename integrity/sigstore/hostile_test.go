@@ -2,7 +2,13 @@ package sigstore_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"flag"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -12,17 +18,47 @@ import (
 	"github.com/prerun/prerun/internal/sigstorex/sigstoretest"
 )
 
+var everyBit = flag.Bool("every-bit", false, "have TestMutants flip each bit: some minutes")
+
+// mutable is where a bundle may be changed and still verify, for each version of
+// the log, and why that changes nothing.
+var mutable = [3]map[string]string{
+	1: {
+		stampPlace: "a time beside the log's, which then does not count and is named in the warnings",
+		entryPlace + "inclusionProof/checkpoint/envelope": "text around what the log signs",
+		entryPlace + "inclusionProof/hashes/0":            "bits of base64 beyond the last byte",
+		entryPlace + "kindVersion/kind":                   "the entry says it itself",
+		entryPlace + "kindVersion/version":                "the entry says it itself",
+	},
+	2: {
+		stampPlace:                             "parts of a token that its signature does not cover; the time is the same",
+		entryPlace + "canonicalizedBody":       "what is looked up in the log is made of the signature",
+		entryPlace + "inclusionProof/hashes/0": "bits of base64 beyond the last byte",
+		entryPlace + "inclusionProof/logIndex": "as the checkpoint and the proof have it",
+		entryPlace + "inclusionProof/rootHash": "as the checkpoint has it",
+		entryPlace + "inclusionProof/treeSize": "as the checkpoint has it",
+		entryPlace + "kindVersion/kind":        "what is looked up in the log is made of the signature",
+		entryPlace + "kindVersion/version":     "what is looked up in the log is made of the signature",
+		entryPlace + "logId/keyId":             "bits of base64 beyond the last byte",
+	},
+}
+
+const (
+	stampPlace = "/verificationMaterial/timestampVerificationData/rfc3161Timestamps/0/signedTimestamp"
+	entryPlace = "/verificationMaterial/tlogEntries/0/"
+)
+
 // A mutant that passes says the same: payload, signer, chain, and no time that
-// the original does not prove. What may change is white space; what nothing is
-// made to rest on, such as the key id and, in a log entry of version 2, all that
-// its checkpoint and the signature say already; and a timestamp beside a log's
-// time, which then does not count and is named in the warnings.
+// the original does not prove. It differs only where mutable says.
 func TestMutants(t *testing.T) {
 	i := sigstoretest.New("good", then)
 	trust := trusting(trustedRoot(t, i), nil)
-	stride := 5 // prime to the four characters of base64
-	if testing.Short() {
-		stride = 37
+	stride := 5 * 8 // bits; prime to the four characters of base64
+	switch {
+	case *everyBit:
+		stride = 1
+	case testing.Short():
+		stride = 37 * 8
 	}
 	for log := 1; log <= 2; log++ {
 		bundle := []byte(sign(t, signer(i, services(log))))
@@ -30,10 +66,16 @@ func TestMutants(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		passed := 0
-		for at := 0; at < len(bundle); at += stride {
+		passed, tried := map[string]int{}, 0
+		for bit := 0; bit < 8*len(bundle); bit += stride {
+			at := bit / 8
 			mutant := bytes.Clone(bundle)
-			mutant[at] ^= 1 << (at % 7)
+			if stride == 1 {
+				mutant[at] ^= 1 << (bit % 8)
+			} else {
+				mutant[at] ^= 1 << (at % 7)
+			}
+			tried++
 			got, err := trust.Verify(t.Context(), mutant)
 			if err != nil {
 				if !integrity.Rejected(err) && !errors.Is(err, integrity.ErrUnsupported) {
@@ -41,7 +83,11 @@ func TestMutants(t *testing.T) {
 				}
 				continue
 			}
-			passed++
+			where := changedPlace(t, bundle, mutant)
+			passed[where]++
+			if _, ok := mutable[log][where]; !ok {
+				t.Errorf("log of version %d, byte %d: a change at %q passes, which is not on the list", log, at, where)
+			}
 			if len(got.Times) < len(want.Times) && len(got.Warnings) == 0 {
 				t.Errorf("byte %d: times %v without a warning", at, got.Times)
 			}
@@ -55,8 +101,63 @@ func TestMutants(t *testing.T) {
 				t.Errorf("byte %d, %q: (-want +got):\n%s", at, bundle[max(0, at-20):at+1], diff)
 			}
 		}
-		t.Logf("log of version %d: %d of %d mutants pass", log, passed, len(bundle)/stride)
+		t.Logf("log of version %d: of %d mutants these pass: %v", log, tried, passed)
 	}
+}
+
+// changedPlace is the JSON pointers to the values in which two texts differ.
+func changedPlace(t *testing.T, a, b []byte) string {
+	t.Helper()
+	var va, vb any
+	if err := errors.Join(json.Unmarshal(a, &va), json.Unmarshal(b, &vb)); err != nil {
+		t.Fatal(err)
+	}
+	places := map[string]bool{}
+	var compare func(at string, a, b any)
+	compare = func(at string, a, b any) {
+		switch a := a.(type) {
+		case map[string]any:
+			b, ok := b.(map[string]any)
+			if !ok {
+				break
+			}
+			for name := range a {
+				compare(at+"/"+name, a[name], b[name])
+			}
+			for name := range b {
+				if _, ok := a[name]; !ok {
+					places[at+"/"+name] = true
+				}
+			}
+			return
+		case []any:
+			b, ok := b.([]any)
+			if !ok || len(a) != len(b) {
+				break
+			}
+			for i := range a {
+				compare(at+"/0", a[i], b[i])
+			}
+			return
+		case string:
+			b, ok := b.(string)
+			if ok && sameBytes(a, b) {
+				return
+			}
+		}
+		if !reflect.DeepEqual(a, b) {
+			places[at] = true
+		}
+	}
+	compare("", va, vb)
+	return strings.Join(slices.Sorted(maps.Keys(places)), " ")
+}
+
+// sameBytes reports whether two texts are the same bytes in base64, whichever
+// the alphabet.
+func sameBytes(a, b string) bool {
+	other := strings.NewReplacer("-", "+", "_", "/")
+	return a == b || other.Replace(a) == other.Replace(b)
 }
 
 func FuzzVerify(f *testing.F) {
