@@ -171,6 +171,42 @@ func TestCacheUnsettled(t *testing.T) {
 	}
 }
 
+// TestCacheParanoid exchanges content under restored times before a verifier
+// that believes the time of modification, one that asks the system, and one
+// without a cache, which is the setting for the paranoid and the default.
+func TestCacheParanoid(t *testing.T) {
+	needIdentity(t)
+	signer, trust := testKeys(t, "cache")
+	dir, fsys := writeTree(t, map[string]string{"a": "aaaa"})
+	bundle := mustSign(t, mustHash(t, integrity.Hasher{}, fsys), signer)
+	byTime := &integrity.Cache{Now: later, Identify: func(info fs.FileInfo) (integrity.Identity, bool) {
+		return integrity.Identity{Key: info.Name() + info.ModTime().String(), Changed: info.ModTime()}, true
+	}}
+	bySystem := &integrity.Cache{Now: later}
+	for _, c := range []*integrity.Cache{byTime, bySystem} {
+		if _, err := (integrity.Verifier{InsecureCache: c}).Verify(t.Context(), fsys, bundle, trust); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(dir, "a")
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(20 * time.Millisecond) // a tick of the file system's clock
+	write("a", "aaab")(t, dir)
+	if err := os.Chtimes(path, time.Time{}, info.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (integrity.Verifier{InsecureCache: byTime}).Verify(t.Context(), fsys, bundle, trust); err != nil {
+		t.Errorf("by the time of modification, which was restored: %v", err)
+	}
+	for _, c := range []*integrity.Cache{bySystem, nil} {
+		_, err := integrity.Verifier{InsecureCache: c}.Verify(t.Context(), fsys, bundle, trust)
+		wantKind(t, err, integrity.ErrMismatch)
+	}
+}
+
 func TestCacheLoadRefuses(t *testing.T) {
 	const header = "prerun hash cache 1\n"
 	for name, stored := range map[string]string{

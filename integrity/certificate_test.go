@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"path"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,7 +87,7 @@ type testCert struct {
 }
 
 // issue makes a certificate by parent, or by itself where parent is nil.
-func issue(t *testing.T, name string, parent *testCert, change func(*x509.Certificate)) *testCert {
+func issue(t testing.TB, name string, parent *testCert, change func(*x509.Certificate)) *testCert {
 	t.Helper()
 	key := crypto.Signer(keys.Demo("certificate " + name))
 	template := &x509.Certificate{
@@ -340,3 +341,46 @@ func TestParseCertificates(t *testing.T) {
 }
 
 var _ = []prerun.Verifier{&integrity.CertificateVerifier{}, &integrity.KeyVerifier{}}
+
+// FuzzChain puts other bytes in the place of the certificates of a bundle: only
+// the signer's own certificate may verify, whatever comes with it. The bytes are
+// read as a file of certificates, too.
+func FuzzChain(f *testing.F) {
+	root := issue(f, "root", nil, authority)
+	middle := issue(f, "middle", root, authority)
+	leaf := issue(f, "leaf", middle, nil)
+	signer, err := integrity.NewCertificateSigner(leaf.key, leaf.Certificate, middle.Certificate)
+	if err != nil {
+		f.Fatal(err)
+	}
+	trust := trusting(root)
+	tree := tiny()
+	bundle := string(mustSign(f, mustHash(f, integrity.Hasher{}, tree), signer))
+	before, rest, ok := strings.Cut(bundle, `"rawBytes":"`)
+	_, after, ok2 := strings.Cut(rest, `"}]}`)
+	if !ok || !ok2 {
+		f.Fatalf("no chain in %s", bundle)
+	}
+	f.Add(leaf.Raw, middle.Raw)
+	f.Add(middle.Raw, leaf.Raw)
+	f.Add(leaf.Raw, root.Raw)
+	f.Add(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw}), []byte{})
+	f.Fuzz(func(t *testing.T, first, second []byte) {
+		b64 := base64.StdEncoding.EncodeToString
+		text := before + `"rawBytes":"` + b64(first) + `"},{"rawBytes":"` + b64(second) + `"}]}` + after
+		r, err := integrity.Verifier{}.Verify(t.Context(), tree, []byte(text), &trust)
+		if err == nil {
+			// The process that makes the seeds issues the same with other signatures.
+			if c, err := x509.ParseCertificate(first); err != nil || !bytes.Equal(c.RawTBSCertificate, leaf.RawTBSCertificate) {
+				t.Errorf("accepted by %x and %x", first, second)
+			}
+		}
+		if err != nil && !integrity.Rejected(err) && !errors.Is(err, integrity.ErrUnsupported) {
+			t.Errorf("unclassed error: %v", err)
+		}
+		checkSource(t, r, err)
+		if certs, err := integrity.ParseCertificates(first); err == nil && len(certs) == 0 {
+			t.Error("no certificates, and no error")
+		}
+	})
+}

@@ -65,7 +65,8 @@
 // shards of one, are hashed on all cores, and on amd64 several on each core, up
 // to three times as fast as one. BLAKE3 is a tree: one file is hashed on all
 // cores, at about the speed of many files by SHA-256. A file is read while what
-// was read before is hashed. Figures are in benchmarks/hashing of the source.
+// was read before is hashed. A cancelled context ends a call before the next read.
+// Figures are in benchmarks/hashing of the source.
 //
 // # Format
 //

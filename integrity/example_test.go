@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log"
+	"os"
 	"testing/fstest"
+	"time"
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/integrity"
@@ -107,6 +110,72 @@ func ExampleVerifier_VerifyPaths() {
 	// <nil>
 	// config.json
 	// model.sig
+}
+
+// A model server calls a guard before it loads a model.
+func ExampleVerifier_Guard() {
+	ctx := context.Background()
+	signer, _ := integrity.NewKeySigner(exampleKey)
+	trust, _ := integrity.NewKeyVerifier(exampleKey.Public())
+	manifest, _ := integrity.Hasher{}.Hash(ctx, exampleModel)
+	bundle, _ := integrity.Signing{}.Sign(ctx, manifest, signer)
+
+	guard := integrity.Verifier{Strict: true}.Guard(bundle, trust)
+	load := func(model fs.FS) error {
+		if err := guard(ctx, model); err != nil {
+			return fmt.Errorf("not loaded: %w", err)
+		}
+		return nil // load it
+	}
+	fmt.Println(load(exampleModel))
+	fmt.Println(load(fstest.MapFS{"config.json": exampleModel["config.json"]}))
+	// Output:
+	// <nil>
+	// not loaded: model differs from what was signed: "model.safetensors" missing
+}
+
+// Verify a large model again after one file of it was edited and signed anew:
+// only that file is read.
+func ExampleVerifier_incremental() {
+	ctx := context.Background()
+	signer, _ := integrity.NewKeySigner(exampleKey)
+	trust, _ := integrity.NewKeyVerifier(exampleKey.Public())
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer root.Close()
+
+	sign := func() []byte { // by somebody else, who reads everything
+		manifest, err := integrity.Hasher{}.Hash(ctx, root.FS())
+		if err != nil {
+			log.Fatal(err)
+		}
+		bundle, err := integrity.Signing{}.Sign(ctx, manifest, signer)
+		if err != nil {
+			log.Fatal(err)
+		}
+		return bundle
+	}
+
+	// As if the files were old: what has just been written is not remembered.
+	cache := &integrity.Cache{Now: func() time.Time { return time.Now().Add(time.Minute) }}
+	root.WriteFile("model.bin", []byte("many gigabytes of weights"), 0o644)
+	for _, readme := range []string{"read me", "read me first"} {
+		root.WriteFile("README.md", []byte(readme), 0o644)
+		var read int64
+		v := integrity.Verifier{InsecureCache: cache, Progress: func(done, total int64) { read = done }}
+		result, err := v.Verify(ctx, root.FS(), sign(), trust)
+		fmt.Println(result.Verified(), err, read, "bytes read")
+	}
+	// Output:
+	// true <nil> 32 bytes read
+	// true <nil> 13 bytes read
 }
 
 // remoteSigner has a service sign: it is all that a key management system or a

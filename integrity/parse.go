@@ -2,6 +2,7 @@ package integrity
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -87,12 +88,20 @@ func (p *statementParser) let(kind error, v *strictjson.Value, code, detail stri
 
 // parseStatement reads a signed statement and checks its manifest. Errors are
 // of kind ErrStatement for what is wrong with the statement's form, ErrManifest
-// for a manifest that contradicts itself, and ErrUnsupported.
-func parseStatement(payload []byte, strict, legacy bool) (*statement, error) {
+// for a manifest that contradicts itself, and ErrUnsupported; or the context's
+// cause.
+func parseStatement(ctx context.Context, payload []byte, strict, legacy bool) (*statement, error) {
 	p := &statementParser{strict: strict, legacy: legacy, seen: make(map[string]bool)}
 	p.resources = make([]rawResource, 0, min(bytes.Count(payload, []byte(`"digest"`)), MaxResources))
-	tree, err := strictjson.ParseEach(payload, strictjson.Limits{Bytes: limits.MaxBundle, Depth: 16}, []string{"predicate", "resources"}, p.collect)
+	tree, err := strictjson.ParseEach(payload, strictjson.Limits{Bytes: limits.MaxBundle, Depth: 16}, []string{"predicate", "resources"}, func(v *strictjson.Value) error {
+		if len(p.resources)%1024 == 0 && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return p.collect(v)
+	})
 	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
 	case errors.Is(err, ErrStatement) || errors.Is(err, ErrManifest): // from collect
 		return nil, err
 	case err != nil:

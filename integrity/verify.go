@@ -124,7 +124,7 @@ func (v Verifier) open(ctx context.Context, bundle []byte, trust prerun.Verifier
 		return r, r.fail(v.bundleName(), err)
 	}
 	r.Signed = signed
-	s, err := parseStatement(signed.Payload, v.Strict, v.InsecureAcceptV02)
+	s, err := parseStatement(ctx, signed.Payload, v.Strict, v.InsecureAcceptV02)
 	if err != nil {
 		return r, r.fail(v.bundleName(), err)
 	}
