@@ -2,6 +2,7 @@ package scan_test
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/prerun/prerun/integrity/scan"
 	"github.com/prerun/prerun/integrity/scan/internal/build"
+	"github.com/prerun/prerun/integrity/scan/scantest"
+	"github.com/prerun/prerun/internal/testutil"
 )
 
 // A formatCase is one file and what is to be said of it.
@@ -262,6 +265,7 @@ func TestOpenVINO(t *testing.T) {
 		{"cut", "m.xml", plain[:len(plain)/2], bin, scan.Unknown, scan.Failed, nil},
 		{"mismatched", "m.xml", text("</layers>", "</layer>"), bin, scan.Unknown, scan.Failed, nil},
 		{"broken_before_root", "m.xml", append([]byte("<?xml version=\"1.0\"?>\n<a & b>"), plain...), bin, scan.Unknown, scan.Failed, nil},
+		{"utf16_alone", "m.xml", []byte("\xff\xfe<\x00n\x00e\x00t\x00>\x00"), nil, scan.Unknown, scan.Failed, nil},
 		{"utf16", "m.xml", []byte("\xff\xfe<\x00n\x00e\x00t\x00>\x00"), bin, scan.Unknown, scan.Failed, nil},
 		{"deep", "m.xml", []byte("<net>" + strings.Repeat("<a>", 1000)), bin, scan.Unknown, scan.Inconclusive, nil},
 		{"weights_elf", "m.bin", slices.Concat(make([]byte, 16), build.ELF()), map[string][]byte{"m.xml": plain}, scan.Malicious, scan.Complete, []string{"scan.file.embedded-executable"}},
@@ -334,6 +338,7 @@ func TestMXNet(t *testing.T) {
 		{"symbol", "m-symbol.json", symbol("FullyConnected", `{"num_hidden": "3"}`), nil, scan.Clean, scan.Complete, nil},
 		{"any_name", "graph.json", symbol("Convolution", `{}`), nil, scan.Clean, scan.Complete, nil},
 		{"word_elsewhere", "m-symbol.json", symbol("Activation", `{"act_type": "Custom", "op_type": "_Native"}`), nil, scan.Clean, scan.Complete, nil},
+		{"tvm", "graph.json", []byte(`{"nodes": [{"op": "tvm_op", "name": "n"}], "arg_nodes": [], "heads": [[0, 0, 0]], "attrs": {"dltype": ["list_str", []]}}`), nil, scan.Clean, scan.Complete, nil},
 		{"other_json", "x-symbol.json", []byte(`{"nodes": []}`), nil, scan.Clean, scan.Complete, nil},
 		{"params", "m.params", params, nil, scan.Clean, scan.Complete, nil},
 		{"params_no_names", "m.params", build.MXNetParams(nil, float, old, none, scalar, row), nil, scan.Clean, scan.Complete, nil},
@@ -422,6 +427,7 @@ func TestTensorFlowFiles(t *testing.T) {
 		{"text", "graph.pbtxt", []byte("# graph\nnode {\n  name: \"x\" op: \"MatMul\"\n  attr { key: \"v\" value { s: \"ReadFile\" } }\n}\nversions < producer: 1 >\n"), nil, scan.Clean, scan.Complete, nil},
 		{"text_label_map", "labels.pbtxt", []byte("item { id: 1 name: 'cat' }\n"), nil, scan.Clean, scan.Complete, nil},
 		{"text_op_elsewhere", "graph.pbtxt", []byte("meta_info_def { stripped_op_list { op { name: \"ReadFile\" } } } graph_def { node { op: 'MatMul' } op: 'ReadFile' }"), nil, scan.Clean, scan.Complete, nil},
+		{"text_in_prose", "README.md", []byte("# Nodes\n\nSuch as\n\n    node { op: 'PyFunc' }\n"), nil, scan.Clean, scan.Complete, nil},
 		{"text_any_name", "graph.txt", []byte("node { op: 'MatMul' }"), nil, scan.Clean, scan.Complete, nil},
 
 		{"meta_read", "m.meta", metaGraph(stripped, "MatMul", "ReadFile"), nil, scan.Malicious, scan.Complete, []string{"scan.tensorflow.file-operator"}},
@@ -442,6 +448,8 @@ func TestTensorFlowFiles(t *testing.T) {
 		{"other_table", "x.ldb", append(make([]byte, 40), "\x57\xfb\x80\x8b\x24\x75\x47\xdb"...), nil, scan.Unknown, scan.Complete, nil},
 		{"not_fingerprint", "fingerprint.pb", fingerprint.Bytes(9, []byte("x")), nil, scan.Unknown, scan.Inconclusive, nil},
 		{"chunked", "saved_model.cpb", riegeli, nil, scan.Unknown, scan.Inconclusive, nil},
+		{"text_any_name_read", "graph.txt", []byte("# c\n\n node: { op: 'PyFunc' }"), nil, scan.Malicious, scan.Complete, []string{"scan.tensorflow.python-operator"}},
+		{"other_message", "x.pb", build.Proto(nil).Bytes(1, build.Proto(nil).Text(1, "a b").Text(2, "c d")), nil, scan.Unknown, scan.Inconclusive, nil},
 		{"text_read", "graph.pbtxt", []byte("node { name: 'x' op: \"ReadFile\" }"), nil, scan.Malicious, scan.Complete, []string{"scan.tensorflow.file-operator"}},
 		{"text_escaped", "graph.pbtxt", []byte(`node { name: "x" op: "\x50y" 'F\165nc' }`), nil, scan.Malicious, scan.Complete, []string{"scan.tensorflow.python-operator"}},
 		{"text_function", "saved_model.pbtxt", []byte("meta_graphs { graph_def { library { function { node_def: < op: # c\n 'EagerPyFunc' > } } } }"), nil, scan.Malicious, scan.Complete, []string{"scan.tensorflow.python-operator"}},
@@ -524,6 +532,64 @@ func TestGraphFacts(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want, one(t, scan.Scanner{}, tt.name, tt.data).Facts); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestGraphConformance runs the kit for authors of formats on each format, which
+// must not recognise the files of any other.
+func TestGraphConformance(t *testing.T) {
+	samples := map[string]scantest.Sample{
+		"tflite":                {Name: "m.tflite", Data: build.TFLite(make([]byte, 16), nil, "Own"), Rules: []string{"scan.tflite.custom-operator"}},
+		"executorch":            {Name: "m.pte", Data: build.ExecuTorch([]string{"own::a"}, nil, make([]byte, 16), nil), Rules: []string{"scan.executorch.custom-kernel"}},
+		"coreml":                {Name: "m.mlmodel", Data: build.CoreML(555, build.Proto(nil).Text(10, "Own")), Rules: []string{"scan.coreml.custom-model"}},
+		"coreml-weights":        {Name: "weight", Data: build.CoreMLWeights(make([]byte, 16))},
+		"coreml-package":        {Name: "Manifest.json", Data: []byte(`{"itemInfoEntries": {"a": {"path": "/x"}}}`), Rules: []string{"scan.coreml.manifest-path"}, Named: true},
+		"openvino":              {Name: "m.xml", Data: build.OpenVINO("0", "0", `<layer type="Own" version="own"/>`), Rules: []string{"scan.openvino.custom-layer"}},
+		"paddle":                {Name: "m.pdmodel", Data: build.Paddle(build.PaddleOp("py_func")), Rules: []string{"scan.paddle.python-operator"}},
+		"paddle-json":           {Name: "m.json", Data: paddleJSON("3.own"), Rules: []string{"scan.paddle.custom-operator"}},
+		"paddle-params":         {Name: "m.pdiparams", Data: build.PaddleParams(1, 2)},
+		"mxnet":                 {Name: "m-symbol.json", Data: mxnetNode("Custom", "op_type", "own"), Rules: []string{"scan.mxnet.custom-operator"}},
+		"mxnet-params":          {Name: "m.params", Data: build.MXNetParams([]string{"w"}, build.MXNetArray(2))},
+		"tensorflow":            {Name: "m.meta", Data: metaGraph(build.Proto(nil).Text(5, "2.1"), "PyFunc"), Rules: []string{"scan.tensorflow.python-operator"}},
+		"tensorflow-checkpoint": {Name: "m.index", Data: build.Checkpoint(1, 0, build.BundleEntry{Name: "w", Shard: 2}), Rules: []string{"scan.tensorflow.checkpoint-range"}},
+		"tensorflow-text":       {Name: "m.pbtxt", Data: []byte("node { op: 'PyFunc' }"), Rules: []string{"scan.tensorflow.python-operator"}},
+		"keras-metadata":        {Name: "m.pb", Data: build.Proto(nil).Bytes(1, kerasObject(4, 5, `{"class_name": "Lambda", "config": {}}`)), Rules: []string{"scan.keras.lambda"}},
+		"cntk":                  {Name: "m.cntk", Data: cntkModel(build.CNTKInner(build.CNTKDict("type", build.CNTKText("NativeUserDefinedFunction")))), Rules: []string{"scan.cntk.user-function"}},
+		"tensorrt":              {Name: "m.engine", Data: slices.Concat([]byte("ptrt"), make([]byte, 60), build.ELF()), Rules: []string{"scan.tensorrt.host-code"}},
+		"rknn":                  {Name: "m.rknn", Data: append([]byte("RKNN"), make([]byte, 60)...)},
+	}
+	for _, id := range slices.Sorted(maps.Keys(samples)) {
+		t.Run(id, func(t *testing.T) {
+			scantest.TestFormat(t, only(id)[0], []scantest.Sample{samples[id]}, []scantest.Sample{{Name: "x", Data: []byte("text\n")}})
+			for other, sample := range samples {
+				if f := one(t, scan.Scanner{Formats: only(id)}, "x", sample.Data); other != id && len(f.Formats) > 0 {
+					t.Errorf("recognises a file of %s", other)
+				}
+			}
+		})
+	}
+}
+
+// TestXMLMemory holds documents that want to be kept in memory to the bounds.
+func TestXMLMemory(t *testing.T) {
+	attribute := ` a="` + strings.Repeat("x", 1<<20) + `"`
+	for name, tt := range map[string]struct {
+		data string
+		want string
+	}{
+		"nested_tags":   {"<net>" + strings.Repeat("<a"+attribute+">", 20), "nested tags of more than"},
+		"one_attribute": {"<net><a b=\"" + strings.Repeat("x", 18<<20), "text or tag of more than"},
+		"one_text":      {"<net>" + strings.Repeat("x", 18<<20), "text or tag of more than"},
+		"flat_tags":     {"<net>" + strings.Repeat("<a"+attribute+"/>", 20) + "</net>", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := scan.Scanner{Formats: only("openvino"), NoDigests: true}
+			var f *scan.FileResult
+			testutil.AllocBound(t, 256<<20, func() { f = one(t, s, "m.xml", []byte(tt.data)) })
+			if got := strings.Join(reasons(f), "\n"); tt.want != "" && !strings.Contains(got, tt.want) || tt.want == "" && strings.Contains(got, "more than") {
+				t.Errorf("gaps %q, want %q", got, tt.want)
 			}
 		})
 	}

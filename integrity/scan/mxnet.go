@@ -67,7 +67,7 @@ func (mxnetFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 		return err
 	}
 	s := &mxnetScan{configScan: configScan{a: a, out: out}}
-	if !s.graph(root, "", 0) {
+	if root.Get("attrs").Get("dltype") != nil || !s.graph(root, "", 0) { // TVM writes the same shape
 		return fmt.Errorf("mxnet: %w", ErrNotFormat)
 	}
 	out.Fact("framework", "mxnet")

@@ -43,7 +43,7 @@ func (openvinoFormat) Info() Info {
 }
 
 func (openvinoFormat) Match(p Probe) Match {
-	if xmlLike(p) && (p.Ext() == ".xml" || strings.Contains(string(p.Head), "<net")) {
+	if xmlLike(p) && (p.Ext() == ".xml" || strings.Contains(string(p.Head[:min(512, len(p.Head))]), "<net")) {
 		return Maybe
 	}
 	return No
@@ -89,9 +89,11 @@ func (openvinoFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 }
 
 // foreign decides about a document whose root is another, or that could not be
-// read up to its root: beside weights of its name it was meant for OpenVINO.
+// read up to its root, such as one in UTF-16: beside weights of its name, or
+// with a root that shows, it was meant for OpenVINO.
 func (s *openvinoScan) foreign(err error) error {
-	if err != nil && s.found && err != errForeignRoot {
+	shows := strings.Contains(strings.ReplaceAll(string(s.a.Head), "\x00", ""), "<net")
+	if err != nil && (s.found || shows) && err != errForeignRoot {
 		return fmt.Errorf("openvino: %w", err)
 	}
 	return fmt.Errorf("openvino: %w", ErrNotFormat)

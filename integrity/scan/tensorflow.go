@@ -251,7 +251,7 @@ func (s *tfScan) node(f wire.Field) error {
 		}
 		return err
 	})
-	if op == "" {
+	if !tfOperator(op) {
 		return err
 	}
 	s.nodes++
@@ -265,6 +265,14 @@ func (s *tfScan) node(f wire.Field) error {
 		s.finding(rule, f, op, "operator %s", op)
 	}
 	return err
+}
+
+// tfOperator reports what can be the name of an operator, so that other messages
+// of the same shape are not taken for graphs.
+func tfOperator(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
+		return r != '_' && r != '>' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+	})
 }
 
 func (s *tfScan) finding(rule prerun.Rule, f wire.Field, key, format string, args ...any) {

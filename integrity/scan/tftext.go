@@ -27,9 +27,13 @@ func (tfTextFormat) Match(p Probe) Match {
 	if p.Ext() == ".pbtxt" {
 		return Maybe
 	}
-	head := string(p.Head)
-	for _, start := range []string{"node", "graph_def", "meta_graphs", "meta_info_def"} {
-		if i := strings.Index(head, start); i >= 0 && strings.Contains(head[i:], "op:") && strings.Contains(head, "{") {
+	head := strings.TrimLeft(string(p.Head), " \t\r\n")
+	for strings.HasPrefix(head, "#") {
+		_, head, _ = strings.Cut(head, "\n")
+		head = strings.TrimLeft(head, " \t\r\n")
+	}
+	for _, start := range []string{"node", "library", "versions", "graph_def", "meta_graphs", "meta_info_def", "saved_model_schema_version"} {
+		if rest, ok := strings.CutPrefix(head, start); ok && rest != "" && strings.Contains(" \t\r\n:{<", rest[:1]) {
 			return Maybe
 		}
 	}
