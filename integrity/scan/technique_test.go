@@ -54,3 +54,31 @@ func TestTechniques(t *testing.T) {
 	}
 	t.Logf("%d techniques, %d pairs", single, pairs)
 }
+
+// A sample of what three techniques of pickles make of a denied call is not
+// clean either. Those that no loader runs, a dormant pickle of nothing but a
+// dormant pickle, are beyond what is looked for in three.
+func TestThreeTechniques(t *testing.T) {
+	const every = 499 // of some 740 000 triples
+	all := evade.Techniques()
+	n, tried := 0, 0
+	for a, b := range evade.Pairs(all) {
+		for _, c := range all {
+			if b.Gives > c.Takes || a.Dormant || b.Dormant || c.Dormant {
+				continue
+			}
+			if n++; n%every != 0 {
+				continue
+			}
+			d, ok := evade.Build(technique.Denied(), a, b, c)
+			if !ok {
+				continue
+			}
+			tried++
+			if got := one(t, scan.Scanner{NoDigests: true}, d.Name, d.Data).Verdict; got < scan.Suspicious && !d.Behind || got == scan.Clean {
+				t.Errorf("%s+%s+%s: %s", a.Name, b.Name, c.Name, got)
+			}
+		}
+	}
+	t.Logf("%d of %d triples", tried, n)
+}

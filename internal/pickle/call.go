@@ -349,15 +349,16 @@ func (m *machine) call(callee value, method string, args value) value {
 		m.t.Globals[alt.n].Calls++
 	}
 
+	build := method == "__setstate__" && class >= 0 && fresh
+	full := build && m.builds[class] >= buildsKept
+	if full {
+		args = value{} // one entry for all further states of the class
+		m.t.Globals[class].Unseen++
+	}
 	h := m.hash(callee, method, class, args)
 	i, known := m.calls[h]
-	if !known && method == "__setstate__" && class >= 0 && fresh {
-		if m.builds[class]++; m.builds[class] > buildsKept {
-			args = value{} // one entry for all further states of the class
-			h = m.hash(callee, method, class, args)
-			i, known = m.calls[h]
-			m.t.Globals[class].Unseen++
-		}
+	if build && !full && !known {
+		m.builds[class]++
 	}
 	if known {
 		c := &m.t.Calls[i]

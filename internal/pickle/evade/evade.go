@@ -108,16 +108,6 @@ func Pairs(all []Technique) iter.Seq2[Technique, Technique] {
 	}
 }
 
-// Dormant reports whether one of them leaves the payload uncalled.
-func Dormant(techniques ...Technique) bool {
-	for _, t := range techniques {
-		if t.Dormant {
-			return true
-		}
-	}
-	return false
-}
-
 // Techniques are those that lie in pickles, all of them.
 func Techniques() []Technique {
 	var all []Technique
