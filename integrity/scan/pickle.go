@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strings"
 
@@ -143,7 +144,9 @@ func (f pickleFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
 	s.ranges(t)
 	s.globals(t, found)
 	for _, as := range found {
-		s.assessment(t, as)
+		if !s.ownClass(as) {
+			s.assessment(t, as)
+		}
 	}
 	s.divergences(t)
 	for _, x := range t.Exceeded {
@@ -223,6 +226,22 @@ func (s *pickleScan) ranges(t *pickle.Trace) {
 			s.out.Claim(r.Start, r.End-r.Start)
 		}
 	}
+}
+
+// ownClass reports whether an unlisted class is one that a TorchScript archive
+// brings the source of. The loader compiles that, in a language without reach,
+// and Python has no module of that name. The source is scanned by itself.
+func (s *pickleScan) ownClass(as globals.Assessment) bool {
+	if as.Cause != globals.UnlistedCall && as.Cause != globals.UnlistedGlobal {
+		return false
+	}
+	if as.Module != "__torch__" && !strings.HasPrefix(as.Module, "__torch__.") {
+		return false
+	}
+	top := path.Dir(s.a.Name)
+	_, script := s.a.Tree.Lookup(path.Join(top, "constants.pkl"))
+	_, source := s.a.Tree.Lookup(path.Join(top, "code", strings.ReplaceAll(as.Module, ".", "/")+".py"))
+	return script && source
 }
 
 func (s *pickleScan) globals(t *pickle.Trace, found []globals.Assessment) {

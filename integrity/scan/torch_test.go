@@ -46,6 +46,15 @@ func TestTorch(t *testing.T) {
 	var elf [16]byte
 	copy(elf[:], build.ELF())
 	bad := []string{"scan.pickle.call-on-load"}
+	// A module of the old layout names its classes by persistent ids.
+	class := func(kind, global, call string) []byte {
+		return []byte("\x80\x02(X\x06\x00\x00\x00" + kind + "c" + global + "NNtQ" + call + "0" + string(build.TorchObject()[2:]))
+	}
+	module := func(object []byte) []byte { return bytes.Replace(ok, build.TorchObject(), object, 1) }
+	own := func(member, name string) []byte {
+		return build.Zip(build.Member{Name: "m/data.pkl", Data: []byte("\x80\x02c" + name + "\n)\x81}b.")},
+			build.Member{Name: "m/constants.pkl", Data: []byte("\x80\x02).")}, build.Member{Name: "m/" + member, Data: []byte(ordinaryScript)})
+	}
 	with := func(line string) []byte { return script(ordinaryScript + "    " + line + "\n") }
 	runRows(t, []row{
 		{"legacy", "m.pt", ok, scan.Clean, scan.Complete, nil},
@@ -54,10 +63,22 @@ func TestTorch(t *testing.T) {
 		{"legacy_attack_first", "m.pt", append(slices.Clone(attack), ok...), scan.Malicious, scan.Complete, bad},
 		{"legacy_attack_last", "m.pt", append(slices.Clone(ok), attack...), scan.Malicious, scan.Complete, bad},
 		{"legacy_attack_behind_junk", "m.pt", slices.Concat(ok[:14], []byte{0xff}, attack), scan.Malicious, scan.Failed, bad},
+		{"legacy_class", "m.pt", module(class("module", "torch.nn.modules.linear\nLinear\n", ")\x81}b")), scan.Clean, scan.Complete, nil},
+		{"legacy_class_unknown", "m.pt", module(class("module", "mine\nThing\n", ")\x81}b")), scan.Suspicious, scan.Complete, []string{"scan.pickle.unlisted-call"}},
+		{"legacy_class_attack", "m.pt", module(class("module", "os\nsystem\n", "X\x02\x00\x00\x00id\x85R")), scan.Malicious, scan.Complete, bad},
+		{"legacy_class_other_id", "m.pt", module(class("object", "torch.nn.modules.linear\nLinear\n", ")\x81}b")), scan.Suspicious, scan.Complete, []string{"scan.pickle.computed-call"}},
+		{"legacy_class_elsewhere", "m.pkl", class("module", "torch.nn.modules.linear\nLinear\n", ")\x81}b"), scan.Suspicious, scan.Complete, []string{"scan.pickle.computed-call"}},
 		{"tar", "m.pt", tarred(build.Harmless()), scan.Clean, scan.Complete, []string{"scan.torch.tar-layout"}},
 		{"tar_attack", "m.pt", tarred(attack), scan.Malicious, scan.Complete, append(slices.Clone(bad), "scan.torch.tar-layout")},
 
 		{"script", "m.pt", script(ordinaryScript), scan.Clean, scan.Complete, nil},
+		{"script_own_class", "m.pt", own("code/__torch__/net.py", "__torch__.net\nNet"), scan.Clean, scan.Complete, nil},
+		{"script_class_without_source", "m.pt", own("code/__torch__/other.py", "__torch__.net\nNet"), scan.Suspicious, scan.Complete, []string{"scan.pickle.unlisted-call"}},
+		{"script_class_of_python", "m.pt", own("code/net.py", "net\nNet"), scan.Suspicious, scan.Complete, []string{"scan.pickle.unlisted-call"}},
+		{"script_operators", "m.pt", with(`if torch.__not__(torch.__contains__([1, 2], getattr(self.seq, "0"))):`), scan.Clean, scan.Complete, nil},
+		{"script_getattr", "m.pt", with(`x2 = getattr(x, "__class__")`), scan.Suspicious, scan.Complete, []string{"scan.torchscript.python-code"}},
+		{"script_getattr_computed", "m.pt", with(`x2 = getattr(x, y)`), scan.Suspicious, scan.Complete, []string{"scan.torchscript.python-code"}},
+		{"script_operator_attribute", "m.pt", with(`x2 = torch.__not__.__globals__`), scan.Suspicious, scan.Complete, []string{"scan.torchscript.python-code"}},
 		{"script_from_file", "m.pt", with(`x2 = torch.from_file("/etc/passwd", False, 10)`), scan.Malicious, scan.Complete, []string{"scan.torchscript.reaching-operator"}},
 		{"script_save", "m.pt", with(`ops.aten.save(x1, "/root/x")`), scan.Malicious, scan.Complete, []string{"scan.torchscript.reaching-operator"}},
 		{"script_library", "m.pt", with(`x2 = ops.torch_scatter.sum(x1)`), scan.Clean, scan.Complete, []string{"scan.torchscript.custom-operator"}},

@@ -63,6 +63,10 @@ var torchLibraries = []string{
 var (
 	torchOperator = regexp.MustCompile(`(?:^|[^\w.])(?:(torch)\.(\w+)|ops\.(\w+)\.(\w+)|(__torch__\.torch\.classes\.\w+))`)
 	pythonOnly    = regexp.MustCompile(`(?:^|[^\w.])((?:__import__|eval|exec|compile|open|getattr|globals)\s*\(|import\s+\w+|from\s+\w[\w.]*\s+import)|\.(__\w+__)`)
+	// The exporter writes the attributes of containers, which are numbers.
+	torchAttribute = regexp.MustCompile(`getattr\(\w+(?:\.\w+)*, "\d+"\)`)
+	// Operators whose names look like methods of Python objects.
+	torchDunder = regexp.MustCompile(`\btorch\.__(?:not|is|isnot|contains|and|or|xor|lshift|rshift|iand|ior|ixor|ilshift|irshift|getitem|range_length|derive_index)__\(|\b__torch__(?:\.\w+)+\.__new__\(`)
 )
 
 // A torch archive's own imports name its other files by this.
@@ -110,6 +114,7 @@ func (torchscriptFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error
 		if strings.HasPrefix(strings.TrimSpace(code), torchImport) {
 			continue
 		}
+		code = torchDunder.ReplaceAllString(withoutTexts(torchAttribute.ReplaceAll(text, nil)), "")
 		for _, m := range pythonOnly.FindAllStringSubmatch(code, -1) {
 			switch m[2] {
 			case "__torch__", "__annotations__", "__parameters__", "__buffers__", "__module__", "__getitem__", "__setstate__", "__getstate__", "__init__":

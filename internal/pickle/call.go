@@ -590,9 +590,13 @@ func (m *machine) persidLine() {
 }
 
 func (m *machine) persistent(id value) {
-	p := m.heap.container(Persistent)
-	m.heap.add(p, id)
-	m.push(p)
+	if class, ok := m.torchClass(id); ok {
+		m.push(class)
+	} else {
+		p := m.heap.container(Persistent)
+		m.heap.add(p, id)
+		m.push(p)
+	}
 	if m.opAt < m.replay {
 		return
 	}
@@ -601,6 +605,29 @@ func (m *machine) persistent(id value) {
 		return
 	}
 	m.t.PersistentIDs = append(m.t.PersistentIDs, PersistentID{m.opAt, m.stream, m.materialise(id)})
+}
+
+// torchClass returns the class that a torch file of the old layout names by a
+// persistent id, together with its source: ('module', class, file, source).
+// torch.load takes the class for it; a loader that knows no such ids stops.
+func (m *machine) torchClass(id value) (class value, ok bool) {
+	const object = 3 // behind magic number, protocol version and system
+	if id.typ != Tuple || m.stream != object || m.t.Streams[0].Start != 0 || m.t.Streams[0].Result.Text != torchMagic {
+		return value{}, false
+	}
+	i := 0
+	m.heap.each(id, func(v value) bool {
+		switch i {
+		case 0:
+			kind, cut, text := m.name(v)
+			ok = text && !cut && kind == "module"
+		case 1:
+			class, ok = v, ok && v.typ == GlobalRef
+		}
+		i++
+		return i < 2 && ok
+	})
+	return class, ok && i == 2
 }
 
 func (m *machine) buffer() {

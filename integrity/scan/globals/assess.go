@@ -99,19 +99,44 @@ type assessor struct {
 	out      []Assessment
 }
 
-// judge marks the globals that are handed to something that calls them.
+// judge marks the globals that are handed to something that calls them. An
+// allowed class that is called with a global, instead of being made empty and
+// filled by its state as picklers do, may call that as well.
 func (a *assessor) judge() {
 	for i, g := range a.grades {
-		if g.Level != Allowed || g.Need != NeedJudged {
+		if g.Level != Allowed || g.Need != NeedJudged && g.Need != NeedNothing {
 			continue
 		}
 		for _, c := range a.calls[i] {
+			if g.Need == NeedNothing {
+				a.handed(&a.t.Calls[c])
+				continue
+			}
 			walk(a.t.Calls[c].Args, func(v pickle.Value) bool {
 				if v.Type == pickle.GlobalRef {
 					a.judged[int(v.Int)] = true
 				}
 				return true
 			})
+		}
+	}
+}
+
+// handed marks the globals that are themselves arguments of a call.
+func (a *assessor) handed(c *pickle.Call) {
+	if c.Method != "" {
+		return
+	}
+	args := c.Args.Items
+	if c.Op == pickle.OpNewobjEx {
+		args = nil
+		for _, v := range c.Args.Items {
+			args = append(args, v.Items...)
+		}
+	}
+	for _, v := range args {
+		if v.Type == pickle.GlobalRef {
+			a.judged[int(v.Int)] = true
 		}
 	}
 }

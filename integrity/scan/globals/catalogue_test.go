@@ -193,6 +193,7 @@ func TestCatalogue(t *testing.T) {
 		{"dill_array_of_unknown", asm(reduce("dill._dill", "_create_array", global("mypackage", "f"), str("x"), pickle.OpNone), pickle.OpStop), globals.Suspicious},
 		{"dill_array_of_loader", asm(reduce("dill._dill", "_create_array", global("torch.storage", "_load_from_bytes"), bin(inner), pickle.OpNone), pickle.OpStop), globals.Malicious},
 		{"dill_array_of_getattr", asm(reduce("dill._dill", "_create_array", global("builtins", "getattr"), str("x"), pickle.OpNone), pickle.OpStop), globals.Malicious},
+		{"class_calls_argument", asm(reduce("torchvision.models.mobilenetv2", "MobileNetV2", global("mypackage", "f")), pickle.OpStop), globals.Suspicious},
 		{"getattr", asm(reduce("builtins", "getattr", global("collections", "OrderedDict"), str("__init__")), pickle.OpStop), globals.Malicious},
 		{"getattr_computed", asm(reduce("builtins", "getattr", global("collections", "OrderedDict"), reduce("builtins", "str", str("x"))), pickle.OpStop), globals.Malicious},
 		{"getattr_not_called", asm(global("builtins", "getattr"), pickle.OpStop), globals.Malicious},

@@ -23,8 +23,13 @@ import random
 import shutil
 import sys
 import zlib
+from typing import Optional, Tuple
 
+if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets is written out
+    os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"PYTHONHASHSEED": "0"})
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("YOLO_OFFLINE", "true")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
@@ -46,7 +51,7 @@ class Manifest:
         path = HERE / self.group / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.chdir(path.parent):
-            write(str(path))
+            write(path.name)  # relative: some frameworks write the name down
         for p in sorted([path] if path.is_file() else path.rglob("*")):
             if p.is_file():
                 self.files[p.relative_to(HERE).as_posix()] = (RAW if p.name in raws else kind, how)
@@ -462,7 +467,249 @@ def skops():
     m.close()
 
 
-GROUPS = {f.__name__: f for f in (sklearn, boosting, arrays, onnx, skops)}
+def torch():
+    import torch
+    import torch.nn as nn
+
+    m = Manifest("torch", "torch", "numpy")
+    torch.manual_seed(7)
+    whole = nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.1), nn.Flatten(),
+        nn.Linear(8, 4), nn.LayerNorm(4), nn.GELU(), nn.Sequential(nn.Linear(4, 4), nn.Softmax(dim=1)),
+    )
+    state = whole.state_dict()
+
+    def save(value, **how):
+        return lambda f: torch.save(value, f, **how)
+
+    old = {"_use_new_zipfile_serialization": False}
+    m.write("state_dict.pt", PICKLE, "torch.save of a state dict", save(state))
+    m.write("state_dict_legacy.pth", PICKLE, "torch.save of a state dict, not as zip", save(state, **old))
+    m.write("state_dict_protocol4.pt", PICKLE, "torch.save, pickle protocol 4", save(state, pickle_protocol=4))
+    m.write("state_dict.pkl", PICKLE, "pickle of a state dict", dump(state))
+    m.write("module.pt", PICKLE, "torch.save of a module", save(whole))
+    # The old layout quotes each class's source; a stand-in, since that is torch's.
+    torch.serialization.get_source_lines_and_file = lambda *_: (["class Module:\n", "    pass\n"], 1, "module.py")
+    m.write("module_legacy.pt", PICKLE, "torch.save of a module, not as zip; source of classes replaced", save(whole, **old))
+    m.write("module.pkl", PICKLE, "pickle of a module", dump(whole))
+    layers = nn.ModuleDict({
+        "rnn": nn.LSTM(3, 2, bidirectional=True), "gru": nn.GRU(3, 2), "embed": nn.Embedding(5, 2), "bag": nn.EmbeddingBag(5, 2),
+        "attention": nn.MultiheadAttention(4, 2), "encoder": nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 4), 1),
+        "transformer": nn.Transformer(4, 2, 1, 1, 4), "up": nn.Upsample(scale_factor=2), "shuffle": nn.PixelShuffle(2),
+        "group": nn.GroupNorm(1, 2), "instance": nn.InstanceNorm1d(2), "prelu": nn.PReLU(), "swish": nn.SiLU(), "loss": nn.CrossEntropyLoss(),
+        "up2": nn.ConvTranspose2d(2, 2, 2), "pool": nn.AdaptiveAvgPool2d(1), "pad": nn.ReflectionPad2d(1), "list": nn.ModuleList([nn.Identity()]),
+        "weights": nn.ParameterList([nn.Parameter(torch.ones(2))]), "bilinear": nn.Bilinear(2, 2, 2), "cell": nn.LSTMCell(2, 2),
+        "rms": nn.RMSNorm(2), "hard": nn.Hardswish(), "cos": nn.CosineSimilarity(), "unfold": nn.Unfold(2),
+        "norm": nn.utils.weight_norm(nn.Linear(2, 2)),
+        "spectral": nn.utils.spectral_norm(nn.Linear(2, 2)),
+    })
+    m.write("layers.pt", PICKLE, "torch.save of a module with layers of each kind", save(layers))
+    m.write("parametrized.pt", PICKLE, "torch.save of a state dict with a parametrisation",
+        save(nn.utils.parametrizations.orthogonal(nn.Linear(3, 3)).state_dict()))
+    types = {str(t).removeprefix("torch."): torch.ones(2, 2).to(t) for t in (
+        torch.float64, torch.float16, torch.bfloat16, torch.int8, torch.uint8, torch.int16, torch.int64, torch.bool, torch.complex64,
+        torch.float8_e4m3fn, torch.float8_e5m2, torch.uint16,
+    )}
+    types |= {
+        "sparse": torch.eye(3).to_sparse(), "csr": torch.eye(3).to_sparse_csr(), "scalar": torch.tensor(1.5), "empty": torch.empty(0),
+        "view": torch.arange(6.0).reshape(2, 3).T, "parameter": nn.Parameter(torch.ones(2)), "size": torch.Size([1, 2]),
+        "device": torch.device("cpu"), "dtype": torch.float32, "meta": torch.empty(2, device="meta"),
+        "quantised": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
+    }
+    m.write("types.pt", PICKLE, "torch.save of tensors of each type", save(types))
+    m.write("tensor.pt", PICKLE, "torch.save of a tensor", save(torch.ones(2, 3)))
+    m.write("storages.pt", PICKLE, "torch.save of a storage", save(torch.ones(2).untyped_storage()))
+
+    optimizers = {}
+    for cls in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.RMSprop, torch.optim.Adagrad):
+        model = nn.Linear(2, 1)
+        opt = cls(model.parameters(), lr=0.01)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(opt, 4)
+        model(torch.ones(1, 2)).sum().backward()
+        opt.step()
+        schedule.step()
+        optimizers[cls.__name__] = opt
+        m.write(f"checkpoint_{cls.__name__.lower()}.ckpt", PICKLE, "torch.save of a training checkpoint", save({
+            "epoch": 1, "model": model.state_dict(), "optimizer": opt.state_dict(), "scheduler": schedule.state_dict(), "loss": 0.5,
+            "best": np.float64(0.5), "rng": torch.get_rng_state(), "args": {"lr": 0.01, "name": "tiny"},
+        }))
+    m.write("optimizer.pt", PICKLE, "torch.save of an optimiser", save(optimizers["Adam"]))
+    import argparse
+    import collections
+    m.write("arguments.pt", PICKLE, "torch.save with argparse.Namespace and paths", save({
+        "state_dict": state, "args": argparse.Namespace(lr=0.1, out=pathlib.PosixPath("runs/1")), "history": collections.defaultdict(list, a=[1]),
+        "seen": {1, 2}, "stats": (np.mean([1, 2]), np.array([1.0])), "counts": collections.Counter("aab"),
+    }))
+
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+            self.rnn = nn.LSTM(2, 2)
+            self.names = ["a", "b"]
+
+        def forward(self, x: torch.Tensor, deep: bool = False, state: Optional[Tuple[torch.Tensor, torch.Tensor]] = None):
+            if deep and not (x.size(0) in [3, 5]):
+                x = self.first(x)
+            for i in range(2):
+                x = x + i
+            if state is not None:
+                x = x * state[0].sum()
+            return self.rnn(x)[0]
+
+    m.write("script.pt", PICKLE, "torch.jit.script", lambda f: torch.jit.script(Branches()).save(f))
+    m.write("trace.pt", PICKLE, "torch.jit.trace", lambda f: torch.jit.trace(whole.eval(), torch.ones(1, 1, 4, 4)).save(f))
+    m.write("frozen.pt", PICKLE, "torch.jit.freeze", lambda f: torch.jit.freeze(torch.jit.script(whole.eval())).save(f))
+    m.write("lite.ptl", PICKLE, "_save_for_lite_interpreter", lambda f: torch.jit.script(whole.eval())._save_for_lite_interpreter(f))
+    m.write("program.pt2", PICKLE, "torch.export.save", lambda f: torch.export.save(torch.export.export(nn.Linear(2, 1), (torch.ones(1, 2),)), f))
+
+    import torchvision
+    small = torchvision.models.ShuffleNetV2([1, 1, 1], [4, 8, 8, 16, 16], num_classes=2)
+    m.packages += ("torchvision",)
+    m.write("vision_shufflenet.pt", PICKLE, "torch.save of a torchvision model", save(small))
+    small = torchvision.models.MobileNetV2(2, 0.1, [[1, 8, 1, 1], [6, 8, 1, 2]], 1)
+    small.last_channel = 8
+    m.write("vision_mobilenet.pt", PICKLE, "torch.save of the features of a torchvision model", save(small.features[:3]))
+    m.close()
+
+
+def transformers():
+    import tokenizers
+    import torch
+    import transformers as tr
+
+    m = Manifest("transformers", "transformers", "tokenizers", "torch", "accelerate", "safetensors")
+    torch.manual_seed(7)
+    words = ["<s>", "</s>", "<unk>", "<pad>", "day", "night", "good", "bad"]
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tok = tr.PreTrainedTokenizerFast(
+        tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<pad>", model_max_length=32,
+        chat_template="{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}",
+    )
+    llama = tr.LlamaForCausalLM(tr.LlamaConfig(
+        vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=32))
+
+    def pretrained(model, **how):
+        def write(folder):
+            model.save_pretrained(folder, **how)
+            tok.save_pretrained(folder)
+        return write
+
+    m.write("llama", DATA, "save_pretrained", pretrained(llama))
+    bert = tr.BertForSequenceClassification(tr.BertConfig(
+        vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=32))
+    m.write("bert_sharded", DATA, "save_pretrained in shards", pretrained(bert, max_shard_size="2KB"))
+    m.write("bert_bin/pytorch_model.bin", PICKLE, "torch.save of the state dict", lambda f: torch.save(bert.state_dict(), f))
+    m.write("bert_bin/pytorch_model_legacy.bin", PICKLE, "torch.save of the state dict, not as zip",
+        lambda f: torch.save(bert.state_dict(), f, _use_new_zipfile_serialization=False))
+    vit = tr.ViTForImageClassification(tr.ViTConfig(
+        hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=8, patch_size=4))
+    m.write("vit", DATA, "save_pretrained", vit.save_pretrained)
+    whisper = tr.WhisperForConditionalGeneration(tr.WhisperConfig(
+        vocab_size=8, d_model=8, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=8, decoder_ffn_dim=8, max_source_positions=16, max_target_positions=8, num_mel_bins=4,
+        pad_token_id=3, bos_token_id=0, eos_token_id=1, decoder_start_token_id=0, suppress_tokens=None, begin_suppress_tokens=None))
+    m.write("whisper", DATA, "save_pretrained", whisper.save_pretrained)
+
+    def train(folder):
+        args = tr.TrainingArguments(
+            output_dir=folder, max_steps=1, save_steps=1, report_to=[], use_cpu=True, per_device_train_batch_size=2, disable_tqdm=True)
+        rows = [{"input_ids": torch.tensor([4, 6]), "labels": torch.tensor(1)}, {"input_ids": torch.tensor([5, 7]), "labels": torch.tensor(0)}]
+        trainer = tr.Trainer(model=bert, args=args, train_dataset=rows, processing_class=tok)
+        trainer.train()
+        trainer.save_model()
+    m.write("trainer", PICKLE, "Trainer, checkpoint of one step", train)
+    m.write("bert_module.bin", PICKLE, "torch.save of the module", lambda f: torch.save(bert, f))
+    m.close()
+
+
+def sentence_transformers():
+    import sentence_transformers as st
+    import sentence_transformers.sentence_transformer.modules
+    import tokenizers
+    import torch
+    import transformers as tr
+
+    m = Manifest("sentence_transformers", "sentence-transformers", "transformers", "torch")
+    torch.manual_seed(7)
+    with scratch():
+        words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "day", "night"]
+        pathlib.Path("vocab.txt").write_text("\n".join(words) + "\n")
+        tr.BertTokenizer("vocab.txt").save_pretrained("base")
+        tr.BertModel(tr.BertConfig(
+            vocab_size=7, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=16)).save_pretrained("base")
+        parts = st.sentence_transformer.modules
+        word = parts.Transformer("base", max_seq_length=16)
+        model = st.SentenceTransformer(modules=[word, parts.Pooling(8), parts.Dense(8, 4), parts.Normalize()], device="cpu")
+        m.write("tiny", DATA, "SentenceTransformer.save", lambda f: model.save(f))
+        m.write("tiny_bin", PICKLE, "SentenceTransformer.save, safe_serialization=False", lambda f: model.save(f, safe_serialization=False))
+    m.close()
+
+
+@contextlib.contextmanager
+def scratch():
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        yield
+
+
+def diffusers():
+    import diffusers
+    import torch
+
+    m = Manifest("diffusers", "diffusers", "torch", "safetensors")
+    torch.manual_seed(7)
+    unet = diffusers.UNet2DModel(
+        sample_size=8, block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=4,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"))
+    pipe = diffusers.DDPMPipeline(unet, diffusers.DDPMScheduler())
+    m.write("ddpm", DATA, "save_pretrained", pipe.save_pretrained)
+    m.write("vae_bin", PICKLE, "save_pretrained, safe_serialization=False", lambda f: diffusers.AutoencoderKL(
+        block_out_channels=(8,), norm_num_groups=4, layers_per_block=1).save_pretrained(f, safe_serialization=False))
+    m.close()
+
+
+def ultralytics():
+    import torch
+    import ultralytics
+    import ultralytics.cfg
+    import ultralytics.nn.tasks
+
+    m = Manifest("ultralytics", "ultralytics", "torch")
+    torch.manual_seed(7)
+    head = {
+        "yolov8": ("Conv 8 3 2|C2f 8 True|SPPF 8 5", "Detect"), "yolo11": ("Conv 8 3 2|C3k2 8 False|C2PSA 8", "Segment"),
+        "yolov5": ("Conv 8 3 2|C3 8|SPPF 8 5", "Pose"), "classify": ("Conv 8 3 2|C2f 8 True", "Classify"),
+    }
+    for name, (layers, top) in head.items():
+        backbone = []
+        for i, text in enumerate(layers.split("|")):
+            kind, *args = text.split()
+            backbone.append([-1, 1, kind, [{"True": True, "False": False}.get(a) if a in ("True", "False") else int(a) for a in args]])
+        last = [-1] if top != "Classify" else -1
+        args = {"Detect": ["nc"], "Segment": ["nc", 8, 8], "Pose": ["nc", [3, 3]], "Classify": ["nc"]}[top]
+        config = {"nc": 2, "backbone": backbone, "head": [[last, 1, top, args]], "kpt_shape": [3, 3]}
+        task, cls = {
+            "Detect": ("detect", ultralytics.nn.tasks.DetectionModel), "Segment": ("segment", ultralytics.nn.tasks.SegmentationModel),
+            "Pose": ("pose", ultralytics.nn.tasks.PoseModel), "Classify": ("classify", ultralytics.nn.tasks.ClassificationModel),
+        }[top]
+        net = cls(config, verbose=False)
+        net.args = ultralytics.cfg.get_cfg().__dict__ | {"task": task, "model": name + ".yaml"}
+        net.task, net.names = task, {0: "day", 1: "night"}
+        checkpoint = {
+            "epoch": -1, "best_fitness": None, "model": net.half(), "ema": None, "updates": None, "optimizer": None,
+            "train_args": net.args, "train_metrics": {}, "train_results": {}, "date": "2026-11-24T00:00:00",
+            "version": ultralytics.__version__, "docs": "https://docs.ultralytics.com",
+        }
+        m.write(f"{name}.pt", PICKLE, f"torch.save of a checkpoint with {cls.__name__}", lambda f: torch.save(checkpoint, f))
+    m.close()
+
+
+GROUPS = {f.__name__: f for f in (
+    sklearn, boosting, arrays, onnx, skops, torch, transformers, sentence_transformers, diffusers, ultralytics,
+)}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or sys.exit(f"usage: generate.py GROUP..., of {', '.join(GROUPS)}"):
