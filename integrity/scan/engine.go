@@ -53,18 +53,27 @@ func (r *run) formatsOf(ctx context.Context, a *Artifact, out *Sink) []claimant 
 		return nil
 	}
 	var recognised []claimant
-	for _, e := range r.formats {
+	anything := false // a format that knows the file by its place takes any bytes
+	matches := make([]Match, len(r.formats))
+	for i, e := range r.formats {
 		m, err := match(e.format, a.Probe)
 		if err != nil {
 			out.gap(Failed, faultText(e.info.ID, err), 0, 0)
 		}
+		matches[i] = m
+		anything = anything || m != No && slices.Contains(e.info.Within, "*")
+	}
+	for i, e := range r.formats {
+		m := matches[i]
 		if m == No {
 			continue
 		}
 		kept, globals := r.kept, len(out.res.Globals)
 		sub := &Sink{a: a, res: FileResult{Completeness: Complete}}
-		err = sub.run(ctx, e.format)
-		if errors.Is(err, ErrNotFormat) && m == Maybe && sub.fault == nil {
+		err := sub.run(ctx, e.format)
+		// Numbers look like the start of one format or another now and then.
+		guess := anything && err != nil && completenessOf(err) == Failed && ctx.Err() == nil && sub.res.worst < prerun.Medium
+		if m == Maybe && sub.fault == nil && (errors.Is(err, ErrNotFormat) || guess) {
 			r.kept = kept
 			out.res.Globals = out.res.Globals[:globals]
 			continue
