@@ -147,7 +147,7 @@ func TestChainRules(t *testing.T) {
 
 func encoded(c *x509.Certificate) string { return base64.StdEncoding.EncodeToString(c.Raw) }
 
-func firstCertificate(t *testing.T, bundle []byte) string {
+func firstCertificate(t testing.TB, bundle []byte) string {
 	t.Helper()
 	_, rest, ok := strings.Cut(string(bundle), `"rawBytes":"`)
 	first, _, ok2 := strings.Cut(rest, `"`)

@@ -222,7 +222,7 @@ func TestOpenSSL(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		for _, how := range [][]string{
+		ways := [][]string{
 			{},
 			{"-v2", "aes-128-cbc"},
 			{"-v2", "aes-192-cbc", "-v2prf", "hmacWithSHA512"},
@@ -230,7 +230,11 @@ func TestOpenSSL(t *testing.T) {
 			{"-v2", "des3", "-v2prf", "hmacWithSHA384"},
 			{"-scrypt"},
 			{"-scrypt", "-scrypt_N", "1024", "-scrypt_r", "4", "-scrypt_p", "2"},
-		} {
+		}
+		if name != "P-256" {
+			ways = ways[:1] // the kind of key makes no difference to how it is locked
+		}
+		for _, how := range ways {
 			run(append([]string{"pkcs8", "-topk8", "-in", plain, "-out", locked, "-passout", "pass:größe 1"}, how...)...)
 			text, err := os.ReadFile(locked)
 			if err != nil {
