@@ -16,6 +16,7 @@ type docWalker struct {
 	value func(docValue) error
 	list  func(n uint64) error // after the last item of an array
 	close func() error         // after the last member of an object
+	skips func() bool          // whether the items of an array of numbers are of no interest; may be nil
 }
 
 // A docValue is a string, number or word.
@@ -272,8 +273,22 @@ func (d *docWalker) jsonNumber(c byte, at int64) error {
 	}
 }
 
-// ubjWidths are the bytes of each fixed-size value of UBJSON.
-var ubjWidths = map[byte]int64{'i': 1, 'U': 1, 'C': 1, 'I': 2, 'l': 4, 'd': 4, 'L': 8, 'D': 8, 'Z': 0, 'N': 0, 'T': 0, 'F': 0}
+// ubjWidth is how many bytes a fixed-size value of UBJSON has.
+func ubjWidth(typ byte) (width int64, ok bool) {
+	switch typ {
+	case 'i', 'U', 'C':
+		return 1, true
+	case 'I':
+		return 2, true
+	case 'l', 'd':
+		return 4, true
+	case 'L', 'D':
+		return 8, true
+	case 'Z', 'N', 'T', 'F':
+		return 0, true
+	}
+	return 0, false
+}
 
 // ubj reads a value of UBJSON, of the given type or, when that is 0, of the
 // type that stands before it. Numbers are big-endian.
@@ -310,7 +325,7 @@ func (d *docWalker) ubj(typ byte) error {
 }
 
 func (d *docWalker) ubjNumber(typ byte) (v docValue, err error) {
-	width, ok := ubjWidths[typ]
+	width, ok := ubjWidth(typ)
 	if !ok {
 		return v, fmt.Errorf("offset %d: UBJSON type %q", d.off, typ)
 	}
@@ -384,11 +399,12 @@ func (d *docWalker) ubjHead() (typ byte, n uint64, counted bool, err error) {
 	if n, err = d.ubjLength(); err != nil {
 		return 0, 0, false, err
 	}
-	if width, fixed := ubjWidths[typ]; fixed && width == 0 {
+	width, fixed := ubjWidth(typ)
+	if fixed && width == 0 {
 		// Items without bytes of their own would make any count fit.
 		return 0, 0, false, fmt.Errorf("offset %d: a container of type %q", d.off, typ)
 	}
-	return typ, n, true, d.room(n, max(ubjWidths[typ], 1))
+	return typ, n, true, d.room(n, max(width, 1))
 }
 
 func (d *docWalker) ubjObject() error {
@@ -428,6 +444,12 @@ func (d *docWalker) ubjArray() error {
 	typ, n, counted, err := d.ubjHead()
 	if err != nil {
 		return err
+	}
+	if width, _ := ubjWidth(typ); width > 0 && d.skips != nil && d.skips() {
+		if err := d.skip(n * uint64(width)); err != nil {
+			return err
+		}
+		return d.list(n)
 	}
 	if err := d.enter(""); err != nil {
 		return err

@@ -83,13 +83,7 @@ const maxMemberText = 64 << 10
 
 // memberText decodes a small member of an archive.
 func (a *Artifact) memberText(m *zipdir.Member) ([]byte, error) {
-	return a.memberBytes(m, maxMemberText)
-}
-
-// memberBytes decodes a member of an archive that is no larger than max, packed
-// or not.
-func (a *Artifact) memberBytes(m *zipdir.Member, max int64) ([]byte, error) {
-	if m == nil || m.DataAt < 0 || m.Size > max || m.Packed > max {
+	if m == nil || m.DataAt < 0 || m.Size > maxMemberText || m.Packed > maxMemberText {
 		return nil, io.ErrUnexpectedEOF
 	}
 	open, err := zipDecoder(m.Method, func() io.Reader { return a.Section(m.DataAt, m.Packed) })

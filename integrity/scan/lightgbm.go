@@ -99,7 +99,7 @@ const (
 func (l *lightgbmScan) lines() error {
 	for {
 		at := l.off
-		key, c, err := l.word("=\n", 32)
+		key, c, err := l.word('=', 32)
 		switch {
 		case errors.Is(err, io.ErrUnexpectedEOF) && l.left() == 0:
 			if l.end == 0 {
@@ -129,8 +129,9 @@ func (l *lightgbmScan) lines() error {
 	}
 }
 
-// word takes what stands before one of the ends, and that; it keeps keep bytes.
-func (l *lightgbmScan) word(ends string, keep int) (string, byte, error) {
+// word takes what stands before an end or the end of the line, and that; it
+// keeps the first bytes.
+func (l *lightgbmScan) word(end byte, keep int) (string, byte, error) {
 	var w []byte
 	for {
 		c, err := l.byte()
@@ -139,10 +140,29 @@ func (l *lightgbmScan) word(ends string, keep int) (string, byte, error) {
 			return string(w), '\n', nil
 		case err != nil:
 			return "", 0, err
-		case bytes.IndexByte([]byte(ends), c) >= 0:
+		case c == end || c == '\n':
 			return string(bytes.TrimSuffix(w, []byte("\r"))), c, nil
 		case len(w) < keep:
 			w = append(w, c)
+		}
+	}
+}
+
+// count passes over a line and counts its words.
+func (l *lightgbmScan) count() (n int64, err error) {
+	inside := false
+	for {
+		c, err := l.byte()
+		switch {
+		case err != nil && !isEOF(err):
+			return 0, err
+		case err != nil, c == '\n':
+			return n, nil
+		case c <= ' ':
+			inside = false
+		case !inside:
+			inside = true
+			n++
 		}
 	}
 }
@@ -160,31 +180,39 @@ func (l *lightgbmScan) next(at int64) error {
 
 // list reads the items of a line, one by one: a tree may have millions.
 func (l *lightgbmScan) list(key string) error {
-	which := slices.Index(lightgbmLists[:], key)
-	if l.end > 0 || len(l.starts) == 0 {
-		which = -1
+	if l.end > 0 || !lightgbmRead[key] {
+		n, err := l.count()
+		if which := slices.Index(lightgbmLists[:], key); which >= 0 && l.end == 0 {
+			l.tree.counts[which] = n
+		}
+		return err
 	}
 	n := int64(0)
 	for c := byte(' '); c != '\n'; {
 		var w string
 		var err error
-		if w, c, err = l.word(" \n", 64); err != nil {
+		if w, c, err = l.word(' ', 64); err != nil {
 			return err
 		}
 		if w == "" {
 			continue
 		}
 		n++
-		if l.end == 0 {
-			if err := l.item(key, w, n == 1); err != nil {
-				return err
-			}
+		if err := l.item(key, w, n == 1); err != nil {
+			return err
 		}
 	}
-	if which >= 0 {
+	if which := slices.Index(lightgbmLists[:], key); which >= 0 {
 		l.tree.counts[which] = n
 	}
 	return nil
+}
+
+// lightgbmRead are the lists whose items are looked at; of others they are
+// counted.
+var lightgbmRead = map[string]bool{
+	"tree_sizes": true, "max_feature_idx": true, "version": true, "objective": true,
+	"num_leaves": true, "num_cat": true, "left_child": true, "right_child": true, "split_feature": true, "cat_boundaries": true,
 }
 
 // item takes what of a list is checked.
@@ -194,8 +222,7 @@ func (l *lightgbmScan) item(key, w string, first bool) error {
 	}
 	t := &l.tree
 	switch key {
-	case "num_leaves", "num_cat", "left_child", "right_child", "split_feature", "cat_boundaries":
-	default:
+	case "tree_sizes", "max_feature_idx", "version", "objective":
 		return nil
 	}
 	n, err := strconv.ParseInt(w, 10, 32)

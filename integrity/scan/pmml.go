@@ -16,7 +16,7 @@ import (
 // engine makes of them. Facts: "framework", "version", "application" that wrote
 // it, "functions" that are none of PMML's, "extensions" their number.
 //
-// Elements and attributes are looked at, text between them is not. Expressions
+// Of text only the start of what an extension holds is looked at. Expressions
 // are not evaluated, nor are references between elements followed.
 type pmmlFormat struct{}
 
@@ -54,6 +54,7 @@ func (pmmlFormat) Match(p Probe) Match {
 
 // A pmmlScan is the reading of one document.
 type pmmlScan struct {
+	a          *Artifact
 	out        *Sink
 	root       bool
 	extensions int
@@ -63,8 +64,11 @@ type pmmlScan struct {
 // pmmlShown bounds the functions in the facts.
 const pmmlShown = 32
 
+// pmmlText bounds what is read of the text in one element of an extension.
+const pmmlText = 1 << 10
+
 func (pmmlFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
-	s := &pmmlScan{out: out, functions: make(map[string]bool)}
+	s := &pmmlScan{a: a, out: out, functions: make(map[string]bool)}
 	err := walkXML(a, out, s.element)
 	if !s.root && (err == nil || a.Ext() != ".pmml") {
 		return fmt.Errorf("pmml: %w", ErrNotFormat)
@@ -102,8 +106,7 @@ func (s *pmmlScan) element(path []xmlElement) error {
 	}
 	for i := range path {
 		if path[i].Name == "Extension" {
-			s.extension(e)
-			break
+			return s.extension(e)
 		}
 	}
 	return nil
@@ -139,8 +142,12 @@ func (s *pmmlScan) function(e *xmlElement) {
 }
 
 // extension looks at an element that an extension is, or holds.
-func (s *pmmlScan) extension(e *xmlElement) {
-	what := ""
+func (s *pmmlScan) extension(e *xmlElement) error {
+	text, err := s.text(e)
+	if err != nil {
+		return err
+	}
+	what := codeIn(text)
 	if strings.EqualFold(e.Name, "script") {
 		what = "a script"
 	}
@@ -152,6 +159,22 @@ func (s *pmmlScan) extension(e *xmlElement) {
 	if what != "" {
 		s.finding(rulePMMLExtension, 0, e, excerpt(e.Attr("name"), 60), "an extension holds %s", what)
 	}
+	return nil
+}
+
+// text is the start of what stands behind a start tag, as it is written.
+func (s *pmmlScan) text(e *xmlElement) (string, error) {
+	off := e.At + e.size
+	p, err := s.a.Bytes(off, min(pmmlText, s.a.Size-off))
+	if err != nil {
+		return "", err
+	}
+	if cdata, ok := strings.CutPrefix(string(p), "<![CDATA["); ok {
+		text, _, _ := strings.Cut(cdata, "]]>")
+		return text, nil
+	}
+	text, _, _ := strings.Cut(string(p), "<")
+	return text, nil
 }
 
 func (s *pmmlScan) finding(rule prerun.Rule, sev prerun.Severity, e *xmlElement, key, format string, args ...any) {

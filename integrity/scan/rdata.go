@@ -2,8 +2,8 @@ package scan
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -101,6 +101,9 @@ func (rFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	s := &rScan{rReader: rReader{newForward(a, at+2), order}, out: out, packages: make(map[string]bool)}
 	defer func() { a.run.release(Memory, s.held) }()
 	writer, err := s.header()
+	if err != nil && !errors.Is(err, ErrBudget) {
+		return fmt.Errorf("r: %w: %w", err, ErrNotFormat)
+	}
 	if err != nil {
 		return err
 	}
@@ -121,7 +124,7 @@ func (s *rScan) header() (writer int32, err error) {
 		}
 	}
 	if v[1] < 1<<16 || v[1] > 255<<16 {
-		return 0, fmt.Errorf("r: writer's version %#x: %w", v[1], ErrNotFormat)
+		return 0, fmt.Errorf("writer's version %#x", v[1])
 	}
 	if v[0] == 3 {
 		n, err := s.int()
@@ -206,13 +209,19 @@ var rReach = map[string]struct {
 	"setHook": {"leaves code to be run later", true}, "mmap_file": {"opens a file", true},
 }
 
+// needs notes a package that loading looks for.
+func (s *rScan) needs(name string) {
+	if len(s.packages) < rShown && name != "" {
+		s.packages[strings.TrimPrefix(name, "package:")] = true
+	}
+}
+
 func (s *rScan) facts(writer int32) {
 	s.out.Fact("framework", "r")
 	s.out.Fact("version", fmt.Sprintf("%d.%d.%d", writer>>16, writer>>8&0xff, writer&0xff))
 	s.out.Fact("functions", strconv.Itoa(s.functions))
 	s.out.Fact("calls", strconv.Itoa(s.calls))
 	if names := sortedKeys(s.packages); len(names) > 0 {
-		names = slices.DeleteFunc(names, func(n string) bool { return n == "" })
 		s.out.Fact("packages", excerpt(strings.Join(names, " "), 200))
 	}
 }

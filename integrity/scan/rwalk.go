@@ -82,6 +82,7 @@ const (
 	rMaxName  = 256     // bytes that are kept of a name
 	rHasAttr  = 1 << 9
 	rHasTag   = 1 << 10
+	rShown    = 64 // packages in the facts
 	rRefBytes = 32 // and of what else is kept for each
 )
 
@@ -117,7 +118,7 @@ func (s *rScan) typed(typ, flags int32, at int64, place rPlace, depth int) (rIte
 		name, err := s.strings(depth)
 		if err == nil {
 			if typ != rPersist {
-				s.packages[strings.TrimPrefix(name, "package:")] = true
+				s.needs(name)
 			}
 			err = s.keep("")
 		}
@@ -460,7 +461,7 @@ func (s *rScan) altrep(at int64, depth int) error {
 	case strings.HasPrefix(class, "mmap_"):
 		s.finding(ruleRMapped, 0, state, class, "a vector of class %s is the content of a file", class)
 	case pkg != "base":
-		s.packages[pkg] = true
+		s.needs(pkg)
 		shown := excerpt(pkg+"::"+class, 80)
 		s.finding(ruleRClass, 0, at, shown, "a vector is of class %s", shown)
 	}

@@ -9,21 +9,25 @@ import (
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/integrity/scan/globals"
-	"github.com/prerun/prerun/integrity/scan/internal/zipdir"
 	"github.com/prerun/prerun/internal/strictjson"
 )
 
-// skopsFormat reads the archives of skops: a zip with schema.json, a tree of
-// nodes that each name a class, the module it comes from and the node's loader,
-// and arrays as members, which the zip format routes. The library imports those
-// names and builds the objects after it has asked whether each is trusted. They
-// are reported as the names that a pickle would import, and graded by the same
-// tables. Facts: "framework", "protocol", "version" of skops.
+// skopsFormat recognises the archives of skops by their name: a zip with
+// schema.json and arrays as members, which the zip format routes, or what is
+// loaded in its place. Facts: "framework".
+type skopsFormat struct{}
+
+// skopsSchemaFormat reads the schema of such an archive, whatever that is
+// called: a tree of nodes that each name a class, the module it comes from and
+// the node's loader. The library imports those names and builds the objects
+// after it has asked whether each is trusted. They are reported as the names
+// that a pickle would import, and graded by the same tables. Facts:
+// "framework", "protocol", "version" of skops.
 //
 // What a node does not name is not seen: numpy's dtypes and generators find
 // their classes by text, of which only that of a generator is held against what
-// numpy has. A schema of more than 16 MiB is a gap.
-type skopsFormat struct{ policy globals.Policy }
+// numpy has. Of a schema larger than 16 MiB nothing is read, which is a gap.
+type skopsSchemaFormat struct{ policy globals.Policy }
 
 var (
 	ruleSkopsConfusion = prerun.Rule{
@@ -49,68 +53,71 @@ var (
 )
 
 func (skopsFormat) Info() Info {
-	return Info{
-		ID: "skops", Within: []string{"zip", "pickle"}, Extensions: []string{".skops"},
-		Rules: []prerun.Rule{ruleSkopsConfusion, ruleSkopsDenied, ruleSkopsUnlisted, ruleSkopsFallback},
-	}
+	return Info{ID: "skops", Within: []string{"zip", "pickle"}, Extensions: []string{".skops"}, Rules: []prerun.Rule{ruleSkopsFallback}}
 }
 
 const skopsSchema = "schema.json"
 
 func (skopsFormat) Match(p Probe) Match {
-	switch {
-	case zipAtStart(p):
-		return Maybe // the directory is too long for the tail to show it
-	case p.Ext() == ".skops" && (pickleFormat{}).Match(p) == Maybe:
+	if p.Ext() == ".skops" && (zipAtStart(p) || (pickleFormat{}).Match(p) == Maybe) {
 		return Maybe
 	}
 	return No
 }
 
-func (f skopsFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
-	if !zipAtStart(a.Probe) {
-		if ok, err := a.run.tryPickle(ctx, a, a.Size, false); !ok {
-			return errors.Join(err, fmt.Errorf("skops: %w", ErrNotFormat))
+func (skopsFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
+	if zipAtStart(a.Probe) {
+		out.Fact("framework", "skops")
+		return nil
+	}
+	if ok, err := a.run.tryPickle(ctx, a, a.Size, true); !ok {
+		return errors.Join(err, fmt.Errorf("skops: %w", ErrNotFormat))
+	}
+	out.Finding(prerun.Finding{Rule: ruleSkopsFallback, Confidence: prerun.ConfidenceHigh, Message: "a pickle under the name of a skops archive"})
+	return nil
+}
+
+func (skopsSchemaFormat) Info() Info {
+	return Info{
+		ID: "skops-schema", Within: []string{"text", "json"},
+		Rules: []prerun.Rule{ruleSkopsConfusion, ruleSkopsDenied, ruleSkopsUnlisted},
+	}
+}
+
+func (skopsSchemaFormat) Match(p Probe) Match {
+	if p.Base() == skopsSchema {
+		return (configFormat{}).Match(p)
+	}
+	return No
+}
+
+func (f skopsSchemaFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
+	seen := strings.Contains(string(a.Head), `"__loader__"`)
+	if a.Size > maxConfig {
+		if !seen {
+			return fmt.Errorf("skops: %w", ErrNotFormat)
 		}
-		out.Finding(prerun.Finding{Rule: ruleSkopsFallback, Confidence: prerun.ConfidenceHigh, Message: "a pickle under the name of a skops archive"})
+		out.Gap(fmt.Sprintf("a schema of %d bytes; %d are read", a.Size, maxConfig), 0, 0)
 		return nil
 	}
-	dir, err := zipdir.Read(a, a.Size, func() error { return a.Spend(Entries, 1) })
-	if errors.Is(err, ErrBudget) {
-		return err
-	}
-	m := membersOf(dir)[skopsSchema]
-	if m == nil || a.Ext() != ".skops" && m.Size > maxConfig {
-		return fmt.Errorf("skops: %w", ErrNotFormat)
-	}
-	if m.Size > maxConfig {
-		out.Gap(fmt.Sprintf("a schema of %d bytes; %d are read", m.Size, maxConfig), 0, 0)
-		return nil
-	}
-	if err := a.Spend(Memory, max(m.Size, 0)); err != nil {
-		return err
-	}
-	defer a.run.release(Memory, max(m.Size, 0))
-	data, err := a.memberBytes(m, maxConfig)
+	data, err := a.Bytes(0, a.Size)
 	if err != nil {
-		return fmt.Errorf("skops: %s: %w", skopsSchema, err)
+		return err
 	}
 	root, err := strictjson.Parse(data, strictjson.Limits{Bytes: maxConfig, Nodes: 1 << 19})
-	if err != nil {
-		if a.Ext() == ".skops" {
-			return fmt.Errorf("%s: %w", skopsSchema, err)
-		}
-		return fmt.Errorf("skops: %w: %w", err, ErrNotFormat)
-	}
-	if root.Get("__loader__") == nil || root.Get("__module__") == nil {
+	switch {
+	case err != nil && seen:
+		return fmt.Errorf("skops: %w", err)
+	case err != nil, root.Get("__loader__") == nil, root.Get("__module__") == nil:
 		return fmt.Errorf("skops: %w", ErrNotFormat)
 	}
+	out.Claim(0, a.Size)
 	out.Fact("framework", "skops")
 	out.Fact("version", excerpt(textOf(root.Get("_skops_version")), 40))
 	if p := root.Get("protocol"); p != nil {
 		out.Fact("protocol", excerpt(p.Text, 10))
 	}
-	s := &skopsScan{policy: f.policy, out: out, path: prerun.NestPath(a.Path, skopsSchema), seen: make(map[[2]string]bool)}
+	s := &skopsScan{policy: f.policy, out: out, seen: make(map[[2]string]bool)}
 	s.node(root, "", 0)
 	return nil
 }
@@ -119,7 +126,6 @@ func (f skopsFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
 type skopsScan struct {
 	policy globals.Policy
 	out    *Sink
-	path   string
 	seen   map[[2]string]bool // names that were graded
 }
 
@@ -247,7 +253,7 @@ func (s *skopsScan) rated(rule prerun.Rule, sev prerun.Severity, v *strictjson.V
 		Rule:       rule,
 		Severity:   sev,
 		Confidence: prerun.ConfidenceHigh,
-		Locations:  []prerun.Location{{Path: s.path, Line: v.Line, Column: v.Column, Fragment: at}},
+		Locations:  []prerun.Location{{Line: v.Line, Column: v.Column, Fragment: at}},
 		Message:    excerpt(fmt.Sprintf(format, args...), 300),
 		Key:        excerpt(key, 120),
 	})

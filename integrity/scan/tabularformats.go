@@ -9,6 +9,7 @@ func tabularFormats() []Format {
 		catboostFormat{},
 		pmmlFormat{},
 		skopsFormat{},
+		skopsSchemaFormat{},
 		skopsBytesFormat{},
 		rFormat{},
 		torch7Format{},

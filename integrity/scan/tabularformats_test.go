@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/prerun/prerun/integrity/scan"
 	"github.com/prerun/prerun/integrity/scan/internal/build"
 	"github.com/prerun/prerun/internal/testutil"
@@ -123,6 +125,7 @@ func rData() []row {
 		{"gzip", "m.rds", build.Gzip(rds(formula)), scan.Clean, scan.Complete, nil},
 		{"text", "X", []byte("X\nY\nZ\n"), scan.Clean, scan.Complete, nil},
 		{"text_a", "a.txt", []byte("A\n2\n3\n4\n"), scan.Clean, scan.Complete, nil},
+		{"text_words", "a.txt", []byte("A\n2\nbananas\n"), scan.Clean, scan.Complete, nil},
 
 		{"promise", "m.rds", rds(build.RPromise(nil, unbound, system)), scan.Malicious, scan.Complete, both},
 		{"promise_harmless", "m.rds", rds(build.RPromise(nil, unbound, call(sym("f")))), scan.Malicious, scan.Complete, promise},
@@ -337,11 +340,18 @@ func skopsModels() []row {
 func TestSkops(t *testing.T) {
 	rows := skopsModels()
 	runRows(t, rows)
-	facts(t, "m.skops", rows[0].data, map[string]string{"framework": "skops", "protocol": "2", "version": "0.16.0"})
+	facts(t, "m.skops", rows[0].data, map[string]string{"framework": "skops"})
 	f := one(t, scan.Scanner{}, "m.skops", rows[0].data)
+	if len(f.Inside) != 1 {
+		t.Fatalf("%d members", len(f.Inside))
+	}
+	schema := f.Inside[0]
+	if diff := cmp.Diff(map[string]string{"framework": "skops", "protocol": "2", "version": "0.16.0"}, schema.Facts); diff != "" {
+		t.Error(diff)
+	}
 	want := scan.Global{Module: "sklearn.linear_model._logistic", Name: "LogisticRegression", Grade: "allowed"}
-	if !slices.Contains(f.Globals, want) {
-		t.Errorf("globals %v, without %v", f.Globals, want)
+	if !slices.Contains(schema.Globals, want) {
+		t.Errorf("globals %v, without %v", schema.Globals, want)
 	}
 }
 
@@ -370,6 +380,8 @@ func pmmlModels() []row {
 		{"reference", "m.pmml", doc(`<TableLocator><Extension xlink:href="http://example.org/t.csv"/></TableLocator>`), scan.Suspicious, scan.Complete, []string{"scan.pmml.external-reference"}},
 		{"class", "m.pmml", doc(`<Apply function="com.example.Shell"/>`), scan.Suspicious, scan.Complete, []string{"scan.pmml.java-function"}},
 		{"extension_code", "m.pmml", doc(`<Extension name="init" value="Runtime.exec(x); eval(y)"/>`), scan.Suspicious, scan.Complete, []string{"scan.pmml.extension-code"}},
+		{"extension_text", "m.pmml", doc(`<Extension>eval(x)</Extension>`), scan.Suspicious, scan.Complete, []string{"scan.pmml.extension-code"}},
+		{"extension_cdata", "m.pmml", doc(`<Extension><a><![CDATA[if (a < b) eval(x)]]></a></Extension>`), scan.Suspicious, scan.Complete, []string{"scan.pmml.extension-code"}},
 		{"extension_script", "m.pmml", doc(`<Extension><script>1</script></Extension>`), scan.Suspicious, scan.Complete, []string{"scan.pmml.extension-code"}},
 		{"cut", "m.pmml", doc(`<Node>`), scan.Unknown, scan.Failed, nil},
 		{"not_pmml", "m.pmml", []byte(head + `<html/>`), scan.Unknown, scan.Inconclusive, nil},
@@ -493,7 +505,7 @@ func TestTabularMemory(t *testing.T) {
 		{"lightgbm", "trees.txt", slices.Concat([]byte("tree\nversion=v4\n"), many("Tree=0\n", 1<<18)), 24},
 		{"lightgbm", "line.txt", slices.Concat([]byte("tree\nversion=v4\n"), many("x", 4<<20)), 1},
 		{"catboost", "vector.cbm", bytes.Replace(build.CatBoost(build.CatBoostTrees{}), []byte("\x02\x00\x00\x00\x00\x00\x00\x00\x02"), []byte("\xff\xff\xff\x7f\x00\x00\x00\x00\x02"), 1), 2},
-		{"skops", "nodes.skops", build.Skops(`{"__loader__": "ListNode", "__module__": "a", "content": [` + strings.Repeat("[],", 1<<20) + "[]]}"), 256},
+		{"skops-schema", "schema.json", slices.Concat([]byte(`{"__loader__": "ListNode", "__module__": "a", "content": [`), many("[],", 1<<20), []byte("[]]}")), 256},
 		{"pmml", "deep.pmml", slices.Concat([]byte("<PMML>"), many("<a>", 1<<18)), 16},
 		{"pmml", "text.pmml", slices.Concat([]byte("<PMML>"), many("x", 20<<20)), 128},
 		{"r", "vector.rds", rds(build.RInt(19), build.RInt(1<<31-1)), 1},
@@ -582,10 +594,36 @@ func FuzzGGML(f *testing.F)     { fuzzTabular(f, "ggml", "m.ggml", ggmlModels())
 func FuzzSkops(f *testing.F) {
 	f.Add([]byte(`{"__loader__": "MethodNode", "__class__": "a", "__module__": "b", "content": {"obj": {"__class__": "c"}, "func": "d"}}`))
 	f.Add([]byte(`{"__loader__": "OperatorFuncNode", "__class__": "call", "__module__": "os", "attrs": [{"__loader__": "RandomGeneratorNode", "content": {"bit_generator": {"content": "x"}}}]}`))
-	formats := only("skops")
+	formats := only("skops-schema")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) <= 16<<10 {
-			check(t, "m.skops", build.Skops(string(data)), formats)
+			check(t, "schema.json", data, formats)
 		}
 	})
+}
+
+func BenchmarkTabular(b *testing.B) {
+	tree := build.XGBoostTree{Left: make([]int32, 1000), Right: make([]int32, 1000), Feature: make([]int32, 1000)}
+	for i := range tree.Left {
+		tree.Left[i], tree.Right[i] = -1, -1
+	}
+	numbers := strings.Repeat("-1.25,", 500_000)
+	for _, bb := range []struct {
+		file string
+		data []byte
+	}{
+		{"model.ubj", build.XGBoost(300, "a", "b", slices.Repeat([]build.XGBoostTree{tree}, 300)...)},
+		{"model.json", []byte(`{"learner": {"x": [` + numbers + `0]}}`)},
+		{"model.txt", build.LightGBM(0, slices.Repeat([]string{lightgbmTree()}, 10_000)...)},
+		{"model.rds", build.RDS(3, build.RList(slices.Repeat([]build.R{build.RCall(build.RSymbol("f"), build.RStrings("a"))}, 20_000)...))},
+		{"model.t7", build.T7Table(1, slices.Repeat([]build.T7{build.T7Number(1)}, 200_000)...)},
+	} {
+		b.Run(bb.file, func(b *testing.B) {
+			b.SetBytes(int64(len(bb.data)))
+			b.ReportAllocs()
+			for b.Loop() {
+				one(b, scan.Scanner{NoDigests: true}, bb.file, bb.data)
+			}
+		})
+	}
 }

@@ -69,7 +69,7 @@ func (xgboostFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	if at := xgboostBinary(a.Head); at >= 0 {
 		return x.binary(int64(at))
 	}
-	d := &docWalker{forward: newForward(a, 0), value: x.value, list: x.list, close: x.closed}
+	d := &docWalker{forward: newForward(a, 0), value: x.value, list: x.list, close: x.closed, skips: x.skips}
 	x.d = d
 	var err error
 	if startsUBJ(a.Head) {
@@ -101,6 +101,7 @@ type xgboostScan struct {
 	faults   int   // trees reported
 	declared int64 // trees, as the parameters state them; 0 when they do not
 	tree     xgboostTree
+	inside   string // the array of a tree whose numbers are read, when they have a type
 	version  []string
 	name     string // of the booster
 	goal     string // objective
@@ -142,7 +143,31 @@ func (x *xgboostScan) field() []string {
 	return nil
 }
 
+// skips reports arrays of numbers that are not checked. Those that are have
+// their place looked up once.
+func (x *xgboostScan) skips() bool {
+	f := x.field()
+	if len(f) != 1 {
+		return true
+	}
+	if x.tree.at == 0 {
+		x.start(x.d.off)
+	}
+	switch f[0] {
+	case "left_children", "right_children", "split_indices", "categories_sizes":
+		x.inside = f[0]
+		return false
+	}
+	return true
+}
+
+func (x *xgboostScan) start(at int64) { x.tree = newXGBoostTree(at) }
+
 func (x *xgboostScan) value(v docValue) error {
+	if x.inside != "" {
+		x.tree.number(x.inside, v)
+		return nil
+	}
 	path := x.d.path
 	if len(path) > 0 && (path[0] == "learner" || len(path) > 1 && path[0] == "Model" && path[1] == "learner") {
 		x.learner = true
@@ -173,7 +198,7 @@ func (x *xgboostScan) value(v docValue) error {
 func (x *xgboostScan) node(field []string, v docValue) error {
 	t := &x.tree
 	if t.at == 0 {
-		*t = newXGBoostTree(v.off)
+		x.start(v.off)
 	}
 	switch {
 	case len(field) == 2 && field[0] == "tree_param":
@@ -189,27 +214,37 @@ func (x *xgboostScan) node(field []string, v docValue) error {
 		case "num_deleted":
 			t.deleted = n
 		}
-	case len(field) != 2 || v.kind != 'i':
-	case field[0] == "left_children", field[0] == "right_children":
-		t.child = max(t.child, v.num)
-		t.lowest = min(t.lowest, v.num)
-	case field[0] == "split_indices":
-		t.feature = max(t.feature, v.num)
-		t.lowest = min(t.lowest, v.num)
-	case field[0] == "categories_sizes" && v.num >= 0 && v.num <= math.MaxInt32:
-		t.taken += v.num
+	case len(field) == 2 && v.kind == 'i':
+		t.number(field[0], v)
 	}
 	return nil
 }
 
+// number takes an item of an array of a tree.
+func (t *xgboostTree) number(array string, v docValue) {
+	switch array {
+	case "left_children", "right_children":
+		t.child = max(t.child, v.num)
+		t.lowest = min(t.lowest, v.num)
+	case "split_indices":
+		t.feature = max(t.feature, v.num)
+		t.lowest = min(t.lowest, v.num)
+	case "categories_sizes":
+		if v.num >= 0 && v.num <= math.MaxInt32 {
+			t.taken += v.num
+		}
+	}
+}
+
 func (x *xgboostScan) list(n uint64) error {
+	x.inside = ""
 	f := x.field()
 	if len(f) != 1 || n > math.MaxInt64 {
 		return nil
 	}
 	if i := slices.Index(xgboostArrays[:], f[0]); i >= 0 {
 		if x.tree.at == 0 {
-			x.tree = newXGBoostTree(x.d.off)
+			x.start(x.d.off)
 		}
 		x.tree.counts[i] = int64(n)
 	}

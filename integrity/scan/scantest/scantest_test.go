@@ -75,8 +75,12 @@ func TestBuiltin(t *testing.T) {
 			{Name: "m.cbm", Data: build.CatBoost(build.CatBoostTrees{})},
 			{Name: "n.cbm", Data: build.CatBoost(build.CatBoostTrees{Leaves: 3}), Rules: []string{"scan.catboost.tree-layout"}},
 		},
-		"pmml":  {{Name: "m.pmml", Data: []byte(`<PMML><Apply function="a.B"/></PMML>`), Rules: []string{"scan.pmml.java-function"}}},
-		"skops": {{Name: "m.skops", Data: build.Skops(`{"__loader__": "TypeNode", "__module__": "os", "__class__": "system"}`), Rules: []string{"scan.skops.dangerous-type"}}},
+		"pmml": {{Name: "m.pmml", Data: []byte(`<PMML><Apply function="a.B"/></PMML>`), Rules: []string{"scan.pmml.java-function"}}},
+		"skops": {
+			{Name: "m.skops", Data: build.Skops("{}"), Named: true},
+			{Name: "n.skops", Data: build.Harmless(), Rules: []string{"scan.skops.joblib-fallback"}, Named: true},
+		},
+		"skops-schema": {{Name: "schema.json", Data: []byte(`{"__loader__": "TypeNode", "__module__": "os", "__class__": "system"}`), Rules: []string{"scan.skops.dangerous-type"}, Named: true}},
 		"r": {
 			{Name: "m.rds", Data: build.RDS(3, build.RList(build.RReals(2), build.RClosure(build.RSymbol("x"))))},
 			{Name: "n.rds", Data: build.RDS(2, build.RPromise(nil, build.RInt(build.RUnbound), build.RSymbol("x"))), Rules: []string{"scan.r.promise"}},
