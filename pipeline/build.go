@@ -84,6 +84,7 @@ func (b *builder) file(name string) ([]byte, error) {
 const (
 	roleModel    = "model"
 	roleApprover = "approver"
+	roleScanner  = "scanner"
 )
 
 func (b *builder) readKeys() error {
@@ -145,7 +146,7 @@ func (b *builder) readEvidence(ctx context.Context, g *Gate) error {
 }
 
 func (b *builder) build(c *CheckConfig) (Check, error) {
-	for _, name := range slices.Concat([]string{c.Path, c.Signature, c.File, c.Queries}, c.Files) {
+	for _, name := range slices.Concat([]string{c.Path, c.Signature, c.File, c.Queries, c.Result}, c.Files) {
 		if name == "" {
 			continue
 		}
@@ -200,7 +201,7 @@ func (b *builder) provenance(c *CheckConfig) (Check, error) {
 	}
 	signers := make(map[string]prerun.Verifier)
 	for role, v := range b.trust {
-		if _, own := policy.Trust.Signers[role]; !own && role != roleModel && role != roleApprover {
+		if _, own := policy.Trust.Signers[role]; !own && role != roleModel && role != roleApprover && role != roleScanner {
 			signers[role] = v
 		}
 	}
@@ -251,6 +252,16 @@ func selected[T any](c *CheckConfig, byName map[string]T) ([]T, error) {
 }
 
 func (b *builder) scan(c *CheckConfig) (Check, error) {
+	if c.Result != "" {
+		trust, err := b.key(roleScanner)
+		if err != nil {
+			return nil, err
+		}
+		return VerifyScan{
+			ID: c.ID, FS: b.fsys, Path: c.Path, File: c.Result, Trust: trust,
+			MaxAge: ProfileOf(b.config.Profile).MaxEvidenceAge,
+		}, nil
+	}
 	check := ScanModel{ID: c.ID, FS: b.fsys, Path: c.Path}
 	for _, name := range c.Rules {
 		data, err := b.file(name)

@@ -32,6 +32,7 @@ var ErrConfig = errors.New("gate configuration")
 //	keys:                             # PEM files: who may sign what
 //	  model: keys/model.pub
 //	  approver: keys/approver.pub
+//	  scanner: keys/scanner.pub       # signers of scans that are taken as they are
 //	  trainer: keys/trainer.pub       # any other name: signers of provenance
 //	                                  # the approver's key must have no second role
 //	evidence: evidence                # folder of signed evidence documents
@@ -39,7 +40,7 @@ var ErrConfig = errors.New("gate configuration")
 //	skip: []                          # ids of checks not to run
 //	checks:
 //	  - {kind: integrity, path: model, signature: model.sig}
-//	  - {kind: scan, path: model, rules: [rules.yaml]}
+//	  - {kind: scan, path: model, rules: [rules.yaml]}   # or result: scan.sig
 //	  - {kind: weights, path: model}
 //	  - {kind: provenance, path: provenance, policy: policy.yaml,
 //	     inputs: {train.jsonl: data/train.jsonl}, require: [train.jsonl]}
@@ -88,7 +89,8 @@ type CheckConfig struct {
 	RowID     string    `json:"row_id"`    // dataset
 	Detectors *[]string `json:"detectors"` // scan (formats), dataset: by name; absent means all, empty is an error
 
-	Rules []string `json:"rules"` // scan: files of rule sets, see [scan.ParseRuleSet]
+	Result string   `json:"result"` // scan: a signed scan to take instead of scanning, see [VerifyScan]
+	Rules  []string `json:"rules"`  // scan: files of rule sets, see [scan.ParseRuleSet]
 
 	File    string `json:"file"`    // embeddings
 	Queries string `json:"queries"` // embeddings, optional
@@ -146,7 +148,7 @@ func (c *Config) errorf(at *strictjson.Value, format string, args ...any) error 
 // fieldsOf says which fields each kind takes, those that it must have first.
 var fieldsOf = map[string]struct{ required, optional []string }{
 	"integrity":  {[]string{"path", "signature"}, []string{"ignore", "strict"}},
-	"scan":       {[]string{"path"}, []string{"detectors", "rules"}},
+	"scan":       {[]string{"path"}, []string{"detectors", "rules", "result"}},
 	"weights":    {[]string{"path"}, nil},
 	"provenance": {[]string{"path", "policy"}, []string{"inputs", "require"}},
 	"dataset":    {[]string{"files"}, []string{"text", "label", "row_id", "detectors"}},
@@ -179,6 +181,9 @@ func (c *CheckConfig) check(tree *strictjson.Value) error {
 	}
 	for _, name := range fields.optional {
 		allowed[name] = true
+	}
+	if c.Kind == "scan" && tree.Get("result") != nil && (tree.Get("detectors") != nil || tree.Get("rules") != nil) {
+		return c.errorf("a scan with a result is not made here, and takes neither detectors nor rules")
 	}
 	for _, m := range tree.Members {
 		if !allowed[m.Name] {

@@ -131,7 +131,7 @@ func TestRules(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) != 14 {
+	if len(seen) != 17 {
 		t.Errorf("%d rules", len(seen))
 	}
 }

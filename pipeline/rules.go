@@ -46,6 +46,21 @@ var (
 		Help: "The document was issued longer ago than the tier's cadence allows, is dated in the future, or has passed its own expiry. Repeat the work and sign it anew.",
 		Refs: aisbd("GATE-05"),
 	}
+	ruleScanUntrusted = prerun.Rule{
+		ID: "pipeline.scan.untrusted", Title: "signed scan that cannot be trusted", Severity: prerun.High,
+		Help: "The gate was to take a signed scan for a scan of its own, and the document is not signed by the scanner's key, or is no scan result. It may be forged or damaged. Obtain the original, or have the gate scan the model itself.",
+		Refs: append(aisbd("SUP-01"), prerun.Reference{Catalogue: "CWE", Edition: "4.16", ID: "CWE-347"}),
+	}
+	ruleScanSubject = prerun.Rule{
+		ID: "pipeline.scan.subject-mismatch", Title: "scan of another model", Severity: prerun.High,
+		Help: "The scan is validly signed and names another root digest, or leaves out or contradicts a file of this model, so it says nothing about what would be deployed. Scan this model.",
+		Refs: aisbd("SUP-01", "SUP-02"),
+	}
+	ruleScanStale = prerun.Rule{
+		ID: "pipeline.scan.stale", Title: "scan older than the profile allows", Severity: prerun.High,
+		Help: "The scan was made longer ago than the tier's cadence allows, by rules that knew less than those of today, or is dated in the future. Scan the model again.",
+		Refs: aisbd("SUP-01"),
+	}
 	ruleWaiverExpired = prerun.Rule{
 		ID: "pipeline.waiver.expired", Title: "waiver has expired", Severity: prerun.High,
 		Help: "A signed waiver covered this finding and its time is over, so it covers nothing now. Mend what it excused, or have a new waiver approved.",
@@ -90,6 +105,7 @@ func Rules() []prerun.Rule {
 		ruleEvidenceAbsent, ruleEvidenceStale, ruleEvidenceSubject, ruleEvidenceUntrusted,
 		ruleChanged, ruleRequiredMissing,
 		rulePromptChanged, rulePromptMissing, rulePromptUnlocked,
+		ruleScanStale, ruleScanSubject, ruleScanUntrusted,
 		ruleWaiverExpired, ruleWaiverInvalid, ruleWaiverUntrusted, ruleWaiverUnused,
 	}
 }

@@ -205,8 +205,10 @@ func newResult(files []FileResult, sets []*RuleSet) *Result {
 		subjects = append(subjects, prerun.Subject{Path: top.Path, Digest: string(top.Digest)})
 		for f := range top.All() {
 			for _, finding := range f.Findings {
-				if finding.Subject.Path == top.Path {
-					finding.Subject.Digest = string(top.Digest)
+				if finding.Subject.Path == f.Path {
+					// The subject is the file that has a digest, the location says
+					// where in it.
+					finding.Subject = prerun.Subject{Path: top.Path, Digest: string(top.Digest)}
 				}
 				findings = append(findings, finding)
 			}
