@@ -707,8 +707,126 @@ def ultralytics():
     m.close()
 
 
+def tensorflow():
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    m = Manifest("tensorflow", "tensorflow-cpu", "keras", "numpy")
+    tf.keras.utils.set_random_seed(7)
+
+    class Scale(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = tf.Variable([[1.0], [2.0]], name="w")
+            self.table = tf.lookup.StaticHashTable(
+                tf.lookup.KeyValueTensorInitializer(["day", "night"], tf.constant([0, 1], tf.int64)), -1)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 2])])
+        def __call__(self, x):
+            return tf.nn.relu(x @ self.w)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+        def label(self, words):
+            return self.table.lookup(words)
+
+    scale = Scale()
+    m.write("saved_model", DATA, "tf.saved_model.save", lambda f: tf.saved_model.save(scale, f), ["variables.data-00000-of-00001"])
+    words = HERE / "tensorflow" / "words.txt"
+
+    class Words(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = tf.lookup.StaticHashTable(tf.lookup.TextFileInitializer(
+                "words.txt", tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER), -1)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+        def __call__(self, x):
+            return self.table.lookup(x)
+
+    def with_words(f):
+        words.write_text("day\nnight\n")
+        tf.saved_model.save(Words(), f)
+        words.unlink()
+    m.write("vocabulary", DATA, "tf.saved_model.save with a vocabulary file", with_words, ["variables.data-00000-of-00001"])
+    dense = tf.keras.Sequential([tf.keras.Input((2,)), tf.keras.layers.Dense(3, "relu"), tf.keras.layers.Dense(1)])
+    m.write("keras_export", DATA, "keras.Model.export", lambda f: dense.export(f, verbose=False), ["variables.data-00000-of-00001"])
+    def checkpoint(folder):
+        opt = tf.keras.optimizers.Adam()
+        opt.build(dense.trainable_variables)
+        tf.train.CheckpointManager(tf.train.Checkpoint(model=dense, optimizer=opt), folder, 1).save()
+    m.write("checkpoint", DATA, "tf.train.CheckpointManager", checkpoint, ["ckpt-1.data-00000-of-00001"])
+    concrete = scale.__call__.get_concrete_function()
+    frozen = convert_variables_to_constants_v2(concrete)
+    m.write("frozen.pb", DATA, "convert_variables_to_constants_v2", lambda f: tf.io.write_graph(frozen.graph, ".", f, as_text=False))
+    m.write("frozen.pbtxt", DATA, "convert_variables_to_constants_v2, as text", lambda f: tf.io.write_graph(frozen.graph, ".", f, as_text=True))
+    lite = tf.lite.TFLiteConverter.from_concrete_functions([concrete], scale)
+    m.write("scale.tflite", DATA, "TFLiteConverter", lambda f: pathlib.Path(f).write_bytes(lite.convert()))
+    small = tf.lite.TFLiteConverter.from_keras_model(dense)
+    small.optimizations = [tf.lite.Optimize.DEFAULT]
+    m.write("quantised.tflite", DATA, "TFLiteConverter, quantised", lambda f: pathlib.Path(f).write_bytes(small.convert()))
+    chosen = tf.lite.TFLiteConverter.from_concrete_functions([scale.label.get_concrete_function()], scale)
+    chosen.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    m.write("table.tflite", DATA, "TFLiteConverter, hash table", lambda f: pathlib.Path(f).write_bytes(chosen.convert()))
+    m.close()
+
+
+def keras():
+    import keras
+
+    m = Manifest("keras", "keras", "tensorflow-cpu", "h5py")
+    keras.utils.set_random_seed(7)
+    layers = keras.layers
+    image = keras.Sequential([
+        keras.Input((6, 6, 1)), layers.Rescaling(1 / 255), layers.RandomFlip(), layers.Conv2D(2, 3, activation="relu"), layers.BatchNormalization(),
+        layers.MaxPooling2D(), layers.Dropout(0.2), layers.Flatten(), layers.Dense(2, activation="softmax", kernel_regularizer="l2"),
+    ])
+    image.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    image.fit(np.ones((4, 6, 6, 1)), np.array([0, 1, 0, 1]), verbose=0)
+    words = keras.Input((4,), dtype="int32")
+    vector = layers.Embedding(8, 4)(words)
+    vector = layers.Bidirectional(layers.LSTM(2, return_sequences=True))(vector)
+    vector = layers.MultiHeadAttention(1, 2)(vector, vector) + vector
+    vector = layers.LayerNormalization()(vector)
+    text = keras.Model(words, layers.Dense(1, activation=keras.activations.gelu)(layers.GlobalAveragePooling1D()(vector)))
+    text.compile(keras.optimizers.AdamW(), keras.losses.BinaryCrossentropy(from_logits=True), metrics=[keras.metrics.AUC()])
+    for name, model in (("image", image), ("text", text)):
+        m.write(f"{name}.keras", DATA, "Model.save", model.save)
+        m.write(f"{name}.h5", DATA, "Model.save", model.save)
+        m.write(f"{name}.weights.h5", DATA, "Model.save_weights", model.save_weights)
+        m.write(f"{name}.json", DATA, "Model.to_json", lambda f: pathlib.Path(f).write_text(model.to_json()))
+    reader = layers.TextVectorization(max_tokens=8, output_sequence_length=4)
+    reader.adapt(["good day", "bad night"])
+    line = keras.Sequential([keras.Input((1,), dtype="string"), reader, layers.Embedding(8, 2), layers.GlobalMaxPooling1D(), layers.Dense(1)])
+    m.write("vectors.keras", DATA, "Model.save, TextVectorization", line.save)
+    m.close()
+
+
+def flax():
+    import flax.serialization
+    import jax
+    import jax.numpy as jnp
+    import orbax.checkpoint
+
+    m = Manifest("flax", "flax", "jax", "orbax-checkpoint", "msgpack")
+    x, _, y = seeded()
+    params = {"params": {"Dense_0": {"kernel": jnp.asarray(x[:4], jnp.float32), "bias": jnp.zeros(4)}, "scale": jnp.asarray(y[:4], jnp.bfloat16)}}
+    m.write("flax_model.msgpack", DATA, "flax.serialization.to_bytes", lambda f: pathlib.Path(f).write_bytes(flax.serialization.to_bytes(params)))
+    state = {"step": 3, "params": params, "rng": jax.random.PRNGKey(7), "opt": (np.float32(0.5), {"mu": params}), "z": 1 + 2j, "name": "tiny"}
+    m.write("state.msgpack", DATA, "flax.serialization.msgpack_serialize", lambda f: pathlib.Path(f).write_bytes(
+        flax.serialization.msgpack_serialize(flax.serialization.to_state_dict(state))))
+    m.write("orbax", DATA, "StandardCheckpointer.save", lambda f: save_orbax(orbax.checkpoint, f, params))
+    m.close()
+
+
+def save_orbax(ocp, folder, params):
+    with ocp.StandardCheckpointer() as c:
+        c.save(os.path.abspath(folder), params)
+        c.wait_until_finished()
+
+
 GROUPS = {f.__name__: f for f in (
     sklearn, boosting, arrays, onnx, skops, torch, transformers, sentence_transformers, diffusers, ultralytics,
+    tensorflow, keras, flax,
 )}
 
 if __name__ == "__main__":
