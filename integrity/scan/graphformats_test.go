@@ -81,6 +81,9 @@ func TestTFLite(t *testing.T) {
 	behind := func(off, size uint64) []byte {
 		return append(change(func(m build.Flat) { m[4].([]build.Flat)[1] = build.Flat{1: off, 2: size} }), build.ELF()...)
 	}
+	flex := func(options []byte) []byte {
+		return build.TFLite(weights, func(m build.Flat) { graph(m)[3].([]build.Flat)[1][5] = options }, "FlexAdd")
+	}
 	inline := uint64(len(behind(4, 4)) - 64)
 
 	runFormats(t, []formatCase{
@@ -103,6 +106,9 @@ func TestTFLite(t *testing.T) {
 		{"custom", "m.tflite", build.TFLite(weights, nil, "Evil", "Evil"), nil, scan.Suspicious, scan.Complete, []string{"scan.tflite.custom-operator"}},
 		{"flex_read", "m.tflite", build.TFLite(weights, nil, "FlexReadFile"), nil, scan.Malicious, scan.Complete, []string{"scan.tensorflow.file-operator"}},
 		{"flex_python", "m.tflite", build.TFLite(weights, nil, "FlexEagerPyFunc"), nil, scan.Malicious, scan.Complete, []string{"scan.tensorflow.python-operator"}},
+		{"flex_disguised", "m.tflite", flex(build.FlexTexts("Add", string(build.Proto(nil).Text(1, "n").Text(2, "ReadFile")))), nil, scan.Malicious, scan.Complete, []string{"scan.tensorflow.file-operator"}},
+		{"flex_unreadable", "m.tflite", flex([]byte("\x00\x01\x02\x03")), nil, scan.Unknown, scan.Inconclusive, nil},
+		{"flex_no_node", "m.tflite", flex(build.FlexTexts("Add")), nil, scan.Unknown, scan.Inconclusive, nil},
 		{"elf_behind", "m.tflite", behind(inline-4, 4), nil, scan.Malicious, scan.Complete, []string{"scan.file.embedded-executable"}},
 		{"elf_in_unused_buffer", "m.tflite", change(func(m build.Flat) {
 			m[4] = append(m[4].([]build.Flat), build.Flat{0: build.ELF()})

@@ -2,6 +2,7 @@ package scan
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -9,12 +10,13 @@ import (
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/integrity/scan/internal/flatbuf"
+	"github.com/prerun/prerun/integrity/scan/internal/wire"
 )
 
 // tfliteFormat walks TensorFlow Lite (LiteRT) models: operators, subgraphs,
 // buffers, also those that lie behind the flat buffer or in other files.
-// Tensor bytes and the options of operators are not read, except where those
-// of control flow name a subgraph; bytes that nothing refers to, and metadata,
+// Tensor bytes are not read, and of the options of operators those that name a
+// subgraph or a node of TensorFlow; bytes that nothing refers to, and metadata,
 // are searched like any unclaimed part of a file. A zip archive of associated
 // files may follow the model, as the metadata library writes it.
 //
@@ -105,6 +107,7 @@ const (
 	tflWhile        = 119
 	tflCallOnce     = 129
 	tflMaxOperators = 1 << 16 // kinds of operators that are kept
+	tflMaxOptions   = 1 << 20 // bytes of options that are read
 )
 
 // A tfliteScan is the walk over one model.
@@ -120,6 +123,7 @@ type tfliteScan struct {
 	graphs  int64             //
 	calls   map[int64][]int64 // subgraph to the subgraphs that it runs
 	extIDs  map[uint32]bool
+	flexed  map[string]bool // operators of TensorFlow that were judged
 }
 
 type tfliteCode struct {
@@ -129,7 +133,7 @@ type tfliteCode struct {
 }
 
 func (tfliteFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
-	s := &tfliteScan{a: a, out: out, b: flatbuf.New(a, a.Size), calls: map[int64][]int64{}, extIDs: map[uint32]bool{}}
+	s := &tfliteScan{a: a, out: out, b: flatbuf.New(a, a.Size), calls: map[int64][]int64{}, extIDs: map[uint32]bool{}, flexed: map[string]bool{}}
 	model := s.b.Root()
 	s.model(model)
 	if err := flatErr("tflite", s.b); err != nil {
@@ -256,9 +260,12 @@ func (s *tfliteScan) operator(graph, k int64, t flatbuf.Table, tensors int64) {
 	what := fmt.Sprintf("subgraph %d: operator %d", graph, k)
 	s.indices(t, tflOpInputs, tensors, what)
 	s.indices(t, tflOpOutputs, tensors, what)
+	options := []flatbuf.Range{t.Blob(tflOpCustom)}
 	if off, size := t.Uint64(tflOpLargeOff, 0), t.Uint64(tflOpLargeSize, 0); off > 1 {
 		if off > uint64(s.a.Size) || size > uint64(s.a.Size)-off {
 			s.layout(t, "options", "%s: %d bytes of options at %d, the file has %d", what, size, off, s.a.Size)
+		} else {
+			options = append(options, flatbuf.Range{Off: int64(off), Len: int64(size)})
 		}
 	}
 	n := int64(t.Uint32(tflOpCode, 0))
@@ -266,24 +273,82 @@ func (s *tfliteScan) operator(graph, k int64, t flatbuf.Table, tensors int64) {
 		s.layout(t, "operator", "%s is of kind %d of %d", what, n, len(s.codes))
 		return
 	}
-	options := 0
+	callees := 0
 	switch s.codes[n].builtin {
 	case tflIf, tflWhile:
-		options = 2
+		callees = 2
 	case tflCallOnce:
-		options = 1
+		callees = 1
+	case tflCustom:
+		if strings.HasPrefix(s.codes[n].custom, "Flex") {
+			s.flex(t, what, options)
+		}
 	}
-	if options == 0 {
+	if callees == 0 {
 		return
 	}
 	o := t.Table(tflOpOptions)
-	for slot := range options {
+	for slot := range callees {
 		callee := int64(o.Int32(slot, 0))
 		if callee < 0 || callee >= s.graphs {
 			s.layout(t, "subgraph", "%s runs subgraph %d of %d", what, callee, s.graphs)
 		} else if calls := s.calls[graph]; !slices.Contains(calls, callee) && len(calls) < 1000 {
 			s.calls[graph] = append(calls, callee)
 		}
+	}
+}
+
+// flex reads the node of TensorFlow in the options of a Flex operator: what
+// runs is the operator that the node names, whatever the kind is called.
+func (s *tfliteScan) flex(t flatbuf.Table, what string, options []flatbuf.Range) {
+	for _, r := range options {
+		if r.Len == 0 || s.b.Err() != nil {
+			continue
+		}
+		err := fmt.Errorf("%d bytes of options", r.Len)
+		if r.Len <= tflMaxOptions {
+			err = s.flexNode(r)
+		}
+		if errors.Is(err, ErrBudget) {
+			s.b.Fail(err)
+		} else if err != nil {
+			s.out.Gap(fmt.Sprintf("%s: the node of TensorFlow cannot be read: %v", what, err), r.Off, r.Len)
+		}
+	}
+}
+
+func (s *tfliteScan) flexNode(r flatbuf.Range) error {
+	data, err := s.a.Bytes(r.Off, r.Len)
+	if err != nil {
+		return err
+	}
+	texts, err := flatbuf.FlexTexts(data)
+	if err != nil {
+		return err
+	}
+	if len(texts) < 2 {
+		return fmt.Errorf("%d texts in its options", len(texts))
+	}
+	w := wire.NewReader(sliceReader(texts[1]), int64(len(texts[1])))
+	return w.Walk(0, int64(len(texts[1])), func(f wire.Field) error {
+		if !f.Is(2, wire.Bytes) {
+			return nil
+		}
+		op, _, err := w.Text(f, 100)
+		s.tensorflow(op, r)
+		return err
+	})
+}
+
+// tensorflow judges an operator of TensorFlow, once.
+func (s *tfliteScan) tensorflow(op string, at flatbuf.Range) {
+	if s.flexed[op] || len(s.flexed) >= 10_000 {
+		return
+	}
+	s.flexed[op] = true
+	s.out.Operator(Operator{Kind: "tensorflow", Name: op, Location: prerun.Location{Offset: at.Off, Length: at.Len}})
+	if rule, ok := tfOperators[op]; ok {
+		graphFinding(s.out, rule, 0, at, op, "operator %s", op)
 	}
 }
 
@@ -360,10 +425,7 @@ func (s *tfliteScan) operators() {
 			own = append(own, shown)
 		}
 		if op, flex := strings.CutPrefix(c.custom, "Flex"); flex {
-			s.out.Operator(Operator{Kind: "tensorflow", Name: op, Location: at})
-			if rule, ok := tfOperators[op]; ok {
-				graphFinding(s.out, rule, 0, c.at, op, "operator %s", op)
-			}
+			s.tensorflow(op, c.at)
 			continue
 		}
 		if !slices.Contains(tfliteKnown, c.custom) {

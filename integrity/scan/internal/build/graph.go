@@ -102,15 +102,40 @@ func flatTable(out *[]byte, t Flat, patch func(at int, v any)) int {
 	return start
 }
 
+// FlexTexts is a FlexBuffer of a vector of strings, of widths of two bytes.
+func FlexTexts(texts ...string) []byte {
+	var out []byte
+	at := make([]int, len(texts))
+	for i, t := range texts {
+		out = le.AppendUint16(out, uint16(len(t)))
+		at[i] = len(out)
+		out = append(append(out, t...), 0)
+	}
+	out = le.AppendUint16(out, uint16(len(texts)))
+	vector := len(out)
+	for _, a := range at {
+		out = le.AppendUint16(out, uint16(len(out)-a))
+	}
+	for range texts {
+		out = append(out, 5<<2|1)
+	}
+	out = le.AppendUint16(out, uint16(len(out)-vector))
+	return append(out, 10<<2|1, 2)
+}
+
 // TFLite is a model with one subgraph that runs these custom operators once
-// each, with a tensor in the buffer. Change edits the root before it is
+// each, those of TensorFlow with a node, and with a tensor in the buffer. Change edits the root before it is
 // written.
 func TFLite(buffer []byte, change func(model Flat), custom ...string) []byte {
 	codes := []Flat{{0: uint8(0), 3: int32(0)}}
 	ops := []Flat{{0: uint32(0), 1: []int32{0, -1}, 2: []int32{0}}}
 	for i, name := range custom {
 		codes = append(codes, Flat{0: uint8(32), 1: name, 3: int32(32)})
-		ops = append(ops, Flat{0: uint32(i + 1), 1: []int32{0}, 2: []int32{0}})
+		op := Flat{0: uint32(i + 1), 1: []int32{0}, 2: []int32{0}}
+		if flex, ok := strings.CutPrefix(name, "Flex"); ok {
+			op[5] = FlexTexts(flex, string(Proto(nil).Text(1, "n").Text(2, flex)))
+		}
+		ops = append(ops, op)
 	}
 	model := Flat{
 		0: uint32(3),

@@ -170,6 +170,66 @@ func walk(t flatbuf.Table) {
 	}
 }
 
+func TestFlexTexts(t *testing.T) {
+	// As TensorFlow Lite's converter writes the options of an operator.
+	real := "\x03Erf\x00\x17\x12\x03Erf\x1a\x00*\x07\n\x01T\x12\x020\x012\x05\n\x03Erf\x00\x02\x1e\x1a\x14\x14\x04(\x01"
+	long := strings.Repeat("x", 300)
+	for _, tt := range []struct {
+		name string
+		data string
+		want []string
+	}{
+		{"converter", real, []string{"Erf", "\x12\x03Erf\x1a\x00*\x07\n\x01T\x12\x020\x012\x05\n\x03Erf"}},
+		{"built", string(build.FlexTexts("a", "")), []string{"a", ""}},
+		{"wide", string(build.FlexTexts(long, "b")), []string{long, "b"}},
+		{"number", "\x01\x07\x04\x02\x28\x01", []string{""}},
+		{"typed", "\x01a\x00\x01\x03\x01\x38\x01", []string{"a"}},
+
+		{"empty", "", nil},
+		{"short", "\x28\x01", nil},
+		{"no_vector", "\x01\x14\x01", nil},
+		{"root_width", "\x00\x00\x28\x03", nil},
+		{"root_reference", "\x09\x28\x01", nil},
+		{"count", "\xff\x01\x14\x02\x28\x01", nil},
+		{"text_reference", "\x01\x40\x14\x02\x28\x01", nil},
+		{"text_length", "\x40a\x00\x01\x03\x14\x02\x28\x01", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := flatbuf.FlexTexts([]byte(tt.data))
+			if tt.want == nil {
+				if !errors.Is(err, flatbuf.ErrMalformed) {
+					t.Errorf("%q, %v", got, err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var texts []string
+			for _, b := range got {
+				texts = append(texts, string(b))
+			}
+			if diff := cmp.Diff(tt.want, texts); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func FuzzFlex(f *testing.F) {
+	f.Add(build.FlexTexts("a", "bc"))
+	f.Add([]byte("\x01a\x00\x01\x03\x01\x38\x01"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		texts, err := flatbuf.FlexTexts(data)
+		if err != nil && !errors.Is(err, flatbuf.ErrMalformed) {
+			t.Error(err)
+		}
+		if len(texts) > len(data) {
+			t.Errorf("%d texts in %d bytes", len(texts), len(data))
+		}
+	})
+}
+
 type failing struct{}
 
 func (failing) ReadAt([]byte, int64) (int, error) { return 0, io.ErrClosedPipe }
