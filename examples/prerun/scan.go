@@ -26,6 +26,7 @@ func (a *app) scanCommand() *cobra.Command {
 	var rules []string
 	var registry, partial bool
 	var keep keeping
+	var sign attesting
 	cmd := &cobra.Command{
 		Use: "scan PATH...", Short: "find code execution and malformed structure in model files",
 		Long: `Find code execution and malformed structure in model files.
@@ -50,6 +51,9 @@ word for it.`,
 				return err
 			}
 			defer done()
+			if err := sign.check(args, registry); err != nil {
+				return err
+			}
 			none := []map[string]any{}
 			out := scanned{facts: map[string]any{"files": none, "globals": none, "rule_sets": none}}
 			if registry {
@@ -60,6 +64,11 @@ word for it.`,
 			if err != nil {
 				return err
 			}
+			if sign.file != "" {
+				if err := sign.write(cmd.Context(), a, args[0], out.result); err != nil {
+					return err
+				}
+			}
 			return a.finish(out.source(), out.facts,
 				summary("%s, nested ones included", count(len(out.list("files")), "file")),
 				func(doc *report.Document) { doc.Stats = out.stats })
@@ -67,6 +76,7 @@ word for it.`,
 	}
 	cmd.Flags().StringArrayVar(&rules, "rules", nil, "`FILE` of further rules, see scan.RuleSet (repeatable)")
 	keep.add(cmd)
+	sign.add(cmd)
 	cmd.Flags().BoolVar(&registry, "registry", false, "the arguments are images in registries")
 	cmd.Flags().BoolVar(&partial, "insecure-partial", false, "of images, read only what formats look at, which no digest proves")
 	return cmd
@@ -77,6 +87,8 @@ type scanned struct {
 	merged
 	facts map[string]any
 	stats map[string]any
+
+	result *scan.Result // the last one
 }
 
 func (s *scanned) list(name string) []map[string]any {
@@ -87,6 +99,7 @@ func (s *scanned) list(name string) []map[string]any {
 // take adds a result, with its paths below dir unless that is "".
 func (s *scanned) take(dir string, res *scan.Result) {
 	s.add(dir, res)
+	s.result = res
 	facts := pipeline.ScanFacts(res)
 	for _, file := range facts["files"].([]map[string]any) {
 		if dir != "" {

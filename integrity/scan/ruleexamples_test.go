@@ -35,7 +35,7 @@ func ruleExamples() map[string]ruleExample {
 	all := make(map[string]ruleExample)
 	for _, list := range []map[string]ruleExample{
 		engineExamples(), archiveExamples(), pickleExamples(), torchExamples(), kerasExamples(), graphExamples(), graphFileExamples(), repositoryExamples(),
-		frameworkExamples(),
+		frameworkExamples(), tabularExamples(),
 	} {
 		maps.Copy(all, list)
 	}
@@ -298,7 +298,7 @@ func TestRuleReference(t *testing.T) {
 	for _, r := range scan.Rules() {
 		e, ok := examples[r.ID]
 		if !ok {
-			t.Logf("%s has no example: add a file that triggers it to a function of ruleexamples_test.go, and run %s", r.ID, command)
+			t.Errorf("%s has no example: add a file that triggers it to a function of ruleexamples_test.go, and run %s", r.ID, command)
 		}
 		looks[r.ID] = e.looks
 	}

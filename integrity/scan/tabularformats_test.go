@@ -563,7 +563,7 @@ func tabularExamples() map[string]ruleExample {
 		"scan.torch7.function":         {looks: "a table whose entry `forward` is byte code of Lua.", file: "model.t7", data: build.T7Table(1, build.T7String("forward"), build.T7Function(8, 2, "\x1bLuaQ", build.T7Table(3)))},
 		"scan.torch7.bytecode-text":    {looks: "a text that is byte code of Lua.", file: "model.t7", data: build.T7Table(1, build.T7String("x"), build.T7String("\x1bLuaQ"))},
 		"scan.torch7.tensor-layout":    {looks: "a tensor of eight elements over a storage of six.", file: "model.t7", data: build.T7Table(1, build.T7String("x"), build.T7Tensor(2, []int{8}, []int{1}, 1, 6))},
-		"scan.ggml.layout":             {looks: "a vocabulary of four thousand million words in a small file.", file: "model.ggml", data: build.GGML("tjgg", 3, []uint32{1<<32 - 1, 1, 1, 1, 1, 1, 0}, nil)},
+		"scan.ggml.layout":             {looks: "a vocabulary of two thousand million words in a small file.", file: "model.ggml", data: build.GGML("tjgg", 3, []uint32{1 << 31, 1, 1, 1, 1, 1, 0}, []string{"a"})},
 	}
 }
 
