@@ -288,6 +288,15 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 
+	for _, leaf := range []string{"oci", "sigstore"} {
+		tests := testSource(t, leaf)
+		for _, kind := range exportedErrors(t, leaf) {
+			if !strings.Contains(tests, leaf+"."+kind) {
+				t.Errorf("no test of package %s names %s", leaf, kind)
+			}
+		}
+	}
+
 	rows := slices.SortedFunc(maps.Keys(all), func(a, b refusal) int {
 		order := func(r refusal) int {
 			return slices.Index([]string{
@@ -311,6 +320,24 @@ func TestRefusals(t *testing.T) {
 	}
 	row := regexp.MustCompile("(?m)(^\\| `Err.*\n)+")
 	editFormat(t, func(doc []byte) []byte { return row.ReplaceAllLiteral(doc, table.Bytes()) })
+}
+
+// testSource is the text of a package's tests.
+func testSource(t *testing.T, dir string) string {
+	t.Helper()
+	names, err := fs.Glob(os.DirFS(dir), "*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	for _, name := range names {
+		text, err := os.ReadFile(dir + "/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Write(text)
+	}
+	return out.String()
 }
 
 // exportedErrors are the sentinels that a package declares.

@@ -84,6 +84,7 @@ func hashDefects(t *testing.T) []hashDefect {
 		{"only_empty_files_sharded", integrity.Hasher{ShardSize: 8}, fstest.MapFS{"a": {}}, integrity.ErrEmpty},
 		{"link", integrity.Hasher{}, linked, integrity.ErrSymlink},
 		{"unreadable", integrity.Hasher{}, brokenFS{tiny(), "a.txt"}, integrity.ErrRead},
+		{"unreadable_folder", integrity.Hasher{}, brokenFS{tiny(), "sub"}, integrity.ErrRead},
 		{"pipe", integrity.Hasher{}, fstest.MapFS{"a": {Mode: fs.ModeNamedPipe}}, integrity.ErrSpecial},
 		{"socket", integrity.Hasher{}, fstest.MapFS{"a": {Mode: fs.ModeSocket}}, integrity.ErrSpecial},
 		{"device", integrity.Hasher{}, fstest.MapFS{"a": {Mode: fs.ModeDevice}}, integrity.ErrSpecial},

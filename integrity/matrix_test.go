@@ -384,7 +384,7 @@ type trial struct {
 func TestInteropMatrix(t *testing.T) {
 	python(t)
 	signers, shapes := matrixSigners, slices.Sorted(maps.Keys(matrixShapes))
-	if testing.Short() {
+	if testing.Short() || portable {
 		signers, shapes = signers[:1], []string{"names", single}
 	}
 	cells := matrix(signers, shapes)

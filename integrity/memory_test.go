@@ -88,8 +88,8 @@ var memoryModels = map[string]struct {
 	fsys fs.FS
 	h    integrity.Hasher
 }{
-	"large":        {sparse{"w": 512 << 20}, integrity.Hasher{}},
-	"large_shards": {sparse{"w": 2 << 30}, integrity.Hasher{ShardSize: 64 << 20}},
+	"large":        {sparse{"w": 256 << 20}, integrity.Hasher{}},
+	"large_shards": {sparse{"w": 1 << 30}, integrity.Hasher{ShardSize: 64 << 20}},
 	"large_blake3": {sparse{"w": 4 << 30}, integrity.Hasher{Algorithm: integrity.BLAKE3}},
 	"many":         {manyFS{100_000}, integrity.Hasher{}},
 }

@@ -526,6 +526,25 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
+// TestUnlistable: a name that no manifest can hold may hide anything.
+func TestUnlistable(t *testing.T) {
+	signer, trust := testKeys(t, "unreadable")
+	tree := tiny()
+	bundle := mustSign(t, mustHash(t, integrity.Hasher{}, tree), signer)
+	tree["sub/w\xff.bin"] = &fstest.MapFile{}
+	for _, v := range []integrity.Verifier{{}, {InsecureIgnoreUnsigned: true}} {
+		r, err := v.Verify(t.Context(), tree, bundle, trust)
+		wantKind(t, err, integrity.ErrUnsupported)
+		checkSource(t, r, err)
+		r, err = v.VerifyPaths(t.Context(), tree, []string{"a.txt"}, bundle, trust)
+		wantKind(t, err, integrity.ErrUnsupported)
+		checkSource(t, r, err)
+	}
+	if _, err := (integrity.Verifier{Ignore: []string{"sub"}}).VerifyFile(t.Context(), tree, "a.txt", bundle, trust); err == nil {
+		t.Error("a folder was verified as a file")
+	}
+}
+
 // A brokenFS cannot open one of its files.
 type brokenFS struct {
 	fs.FS

@@ -108,7 +108,10 @@ func parseStatement(ctx context.Context, payload []byte, strict, legacy bool) (*
 		return nil, &Error{Kind: ErrStatement, Err: err}
 	}
 	s, err := p.statement(tree)
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil:
 		return nil, err
 	}
 	s.lenient = p.lenient

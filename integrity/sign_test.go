@@ -137,6 +137,32 @@ func TestSignRefuses(t *testing.T) {
 	}
 }
 
+// TestSignPrecomputed signs digests that are known from elsewhere, without the
+// files, and verifies the files.
+func TestSignPrecomputed(t *testing.T) {
+	signer, trust := testKeys(t, "precomputed")
+	m := &integrity.Manifest{
+		Parameters: integrity.Parameters{Algorithm: integrity.SHA256},
+		Resources: []integrity.Resource{
+			{Path: "sub/w.bin", Digest: "sha256:" + sumW},
+			{Path: "a.txt", Digest: "sha256:" + sumA},
+		},
+	}
+	m.Sort()
+	if m.Root() != tinyRoot {
+		t.Errorf("root %s, want %s", m.Root(), tinyRoot)
+	}
+	bundle := mustSign(t, m, signer)
+	r, err := integrity.Verifier{Strict: true}.Verify(t.Context(), tiny(), bundle, trust)
+	checkSource(t, r, err)
+	if err != nil {
+		t.Error(err)
+	}
+	m.Resources[0].Digest = "sha256:" + sumW
+	_, err = integrity.Verifier{}.Verify(t.Context(), tiny(), mustSign(t, m, signer), trust)
+	wantKind(t, err, integrity.ErrMismatch)
+}
+
 // TestLegacyDefects are statements of version 0.2, one defect each.
 func TestLegacyDefects(t *testing.T) {
 	const good = `{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"a.txt","digest":{"sha256":"` + sumA + `"},"annotations":{}}],` +

@@ -111,6 +111,9 @@ func (v Verifier) open(ctx context.Context, bundle []byte, trust prerun.Verifier
 	r := &Result{Bundle: digestx.Of(bundle)}
 	r.subjects = []prerun.Subject{{Path: prerun.EscapePath(v.bundleName()), Digest: r.Bundle.String()}}
 	b, err := parseBundle(bundle)
+	if err == nil && ctx.Err() != nil { // a bundle may be large
+		err = context.Cause(ctx)
+	}
 	if err != nil {
 		return r, r.fail(v.bundleName(), err)
 	}
@@ -261,6 +264,9 @@ func (v Verifier) differences(ctx context.Context, fsys fs.FS, t *tree, want *Ma
 		}
 	}
 	r.Uncovered = append(r.Uncovered, t.uncovered...)
+	if ctx.Err() != nil {
+		return nil, nil, context.Cause(ctx)
+	}
 	h := Hasher{Cache: v.InsecureCache, Workers: v.Workers, Progress: v.Progress}
 	got, bad, err := h.hashSources(ctx, fsys, files, want.Parameters)
 	if err != nil {

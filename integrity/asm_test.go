@@ -1,0 +1,5 @@
+//go:build !noasm
+
+package integrity_test
+
+const portable = false
