@@ -39,8 +39,8 @@ func TestTechniques(t *testing.T) {
 	for e, d := range technique.Make(technique.Denied(), true) {
 		if len(e.Techniques) == 1 {
 			single++
-		} else {
-			pairs++
+		} else if pairs++; testing.Short() && pairs%20 != 0 {
+			continue
 		}
 		files <- file{e, d}
 	}
