@@ -517,16 +517,16 @@ func TestTabularMemory(t *testing.T) {
 		{"torch7", "storage.t7", build.T7Object(1, "torch.FloatStorage", build.T7("\xff\xff\xff\xff\xff\xff\xff\x3f")), 1},
 		{"torch7", "text.t7", build.T7Table(1, build.T7("\x02\x00\x00\x00\xff\xff\xff\x7f"), build.T7Nil()), 1},
 		{"torch7", "objects.t7", many("\x03\x00\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00", 1<<18), 16},
-		{"ggml", "words.ggml", build.GGML("tjgg", 3, []uint32{1<<32 - 1, 1, 1, 1, 1, 1, 0}, nil), 1},
+		{"ggml", "words.ggml", build.GGML("tjgg", 3, []uint32{1<<32 - 1, 1, 1, 1, 1, 1, 0}, []string{"a"}), 1},
 		{"ggml", "tensors.ggml", build.GGML("algg", 1, []uint32{8, 16}, nil, slices.Repeat([]build.GGMLTensor{{}}, 1<<18)...), 8},
 	} {
 		t.Run(tt.id+"_"+tt.file, func(t *testing.T) {
 			s := scan.Scanner{Formats: only(tt.id), NoDigests: true}
 			var f *scan.FileResult
 			testutil.AllocBound(t, tt.bound<<20, func() { f = one(t, s, tt.file, tt.data) })
-			if f.Verdict == scan.Clean {
+			if f.Verdict == scan.Clean || len(f.Formats) == 0 {
 				report(t, f)
-				t.Error("clean")
+				t.Errorf("%s, formats %v", f.Verdict, f.Formats)
 			}
 		})
 	}

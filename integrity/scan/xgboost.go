@@ -77,7 +77,7 @@ func (xgboostFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	} else {
 		err = d.json()
 	}
-	if !x.learner && !errors.Is(err, ErrBudget) {
+	if !x.learner && !x.within() && !errors.Is(err, ErrBudget) {
 		return fmt.Errorf("xgboost: %w", ErrNotFormat)
 	}
 	out.Fact("framework", "xgboost")
@@ -161,6 +161,15 @@ func (x *xgboostScan) skips() bool {
 	return true
 }
 
+// within reports whether the walk is, or an error ended it, inside a learner.
+func (x *xgboostScan) within() bool {
+	path := x.d.path
+	if len(path) > 1 && path[0] == "Model" {
+		path = path[1:]
+	}
+	return len(path) > 1 && path[0] == "learner"
+}
+
 func (x *xgboostScan) start(at int64) { x.tree = newXGBoostTree(at) }
 
 func (x *xgboostScan) value(v docValue) error {
@@ -169,9 +178,7 @@ func (x *xgboostScan) value(v docValue) error {
 		return nil
 	}
 	path := x.d.path
-	if len(path) > 0 && (path[0] == "learner" || len(path) > 1 && path[0] == "Model" && path[1] == "learner") {
-		x.learner = true
-	}
+	x.learner = x.learner || x.within()
 	if f := x.field(); f != nil {
 		return x.node(f, v)
 	}
