@@ -487,7 +487,9 @@ func TestTabularMemory(t *testing.T) {
 		t.Skip("the race detector allocates")
 	}
 	many := func(s string, n int) []byte { return bytes.Repeat([]byte(s), n) }
-	ubj := func(tail string) []byte { return append(build.UBJObject("learner", build.UBJObject("a", build.UBJInt(1)))[:28], tail...) }
+	ubj := func(tail string) []byte {
+		return append(build.UBJObject("learner", build.UBJObject("a", build.UBJInt(1)))[:28], tail...)
+	}
 	rds := func(items ...build.R) []byte { return build.RDS(3, build.RCat(items...)) }
 	for _, tt := range []struct {
 		id, file string
