@@ -1,14 +1,19 @@
 // Package scantest checks other people's formats for package scan: that they
-// recognise what they should and nothing else, keep the budget, do not panic,
-// answer the same every time and for any number of workers, claim nothing
-// outside the file, and publish their rules.
+// recognise what they should and nothing else, keep the budget and allocate no
+// more than it allows whatever a file says of its sizes, do not panic, answer
+// the same every time and for any number of workers, alone, beside the built-in
+// formats and from a cache, claim nothing outside the file, and publish their
+// rules.
 package scantest
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -35,12 +40,21 @@ type Sample struct {
 func TestFormat(t *testing.T, format scan.Format, positives, negatives []Sample) {
 	t.Helper()
 	checkInfo(t, format)
+	c := checker{T: t, format: format, published: make(map[string]bool)}
+	for _, r := range append(scan.Rules(), format.Info().Rules...) {
+		c.published[r.ID] = true
+	}
+	in := func(t *testing.T) checker {
+		c := c
+		c.T = t
+		return c
+	}
 	if len(positives) == 0 || len(negatives) == 0 {
 		t.Error("a format needs positive and negative samples")
 	}
 	for i, s := range positives {
 		t.Run(fmt.Sprintf("positive_%d_%s", i, s.Name), func(t *testing.T) {
-			c := checker{t, format}
+			c := in(t)
 			c.recognised(s)
 			c.damaged(s)
 			c.starved(s)
@@ -48,14 +62,16 @@ func TestFormat(t *testing.T, format scan.Format, positives, negatives []Sample)
 	}
 	for i, s := range negatives {
 		t.Run(fmt.Sprintf("negative_%d_%s", i, s.Name), func(t *testing.T) {
-			c := checker{t, format}
+			c := in(t)
 			if f := c.scan(scan.Limits{}, s.Name, s.Data); slices.Contains(f.Formats, format.Info().ID) {
 				t.Errorf("recognised: %s, findings %v", f.Verdict, ruleIDs(f))
 			}
 			c.damaged(s)
 		})
 	}
-	t.Run("workers", func(t *testing.T) { checker{t, format}.workers(positives, negatives) })
+	t.Run("workers", func(t *testing.T) { in(t).workers(positives, negatives) })
+	t.Run("company", func(t *testing.T) { in(t).company(positives, negatives) })
+	t.Run("cache", func(t *testing.T) { in(t).cached(positives, negatives) })
 }
 
 func checkInfo(t *testing.T, format scan.Format) {
@@ -72,6 +88,11 @@ func checkInfo(t *testing.T, format scan.Format) {
 			t.Errorf("extension %q has no dot or is not lower case", ext)
 		}
 	}
+	for _, kind := range info.Operators {
+		if kind == "" || kind != strings.ToLower(kind) {
+			t.Errorf("kind of operators %q is empty or not lower case", kind)
+		}
+	}
 	seen := make(map[string]bool)
 	for _, r := range info.Rules {
 		if err := r.Check(); err != nil {
@@ -86,7 +107,8 @@ func checkInfo(t *testing.T, format scan.Format) {
 
 type checker struct {
 	*testing.T
-	format scan.Format
+	format    scan.Format
+	published map[string]bool // ids of rules
 }
 
 // scan reads data and checks what holds for every input.
@@ -94,21 +116,25 @@ func (c checker) scan(limits scan.Limits, name string, data []byte) *scan.FileRe
 	c.Helper()
 	before := bytes.Clone(data)
 	s := scan.Scanner{Formats: []scan.Format{c.format}, Limits: limits, NoDigests: true}
-	res, err := s.ScanFile(c.Context(), name, bytes.NewReader(data), int64(len(data)))
+	var res *scan.Result
+	var err error
+	allocated := allocates(func() { res, err = s.ScanFile(c.Context(), name, bytes.NewReader(data), int64(len(data))) })
 	if err != nil {
 		c.Fatal(err)
+	}
+	if allocated > allocation+64*uint64(len(data)) {
+		c.Fatalf("%d bytes were allocated for a file of %d", allocated, len(data))
+	}
+	if _, err := res.Encode(); err != nil {
+		c.Error(err)
 	}
 	if !bytes.Equal(before, data) {
 		c.Fatal("the input was changed")
 	}
-	published := make(map[string]bool)
-	for _, r := range append(scan.Rules(), c.format.Info().Rules...) {
-		published[r.ID] = true
-	}
 	top := &res.Files[0]
 	for f := range top.All() {
 		for _, x := range f.Findings {
-			if !published[x.Rule.ID] {
+			if !c.published[x.Rule.ID] {
 				c.Errorf("rule %q is not published by Info", x.Rule.ID)
 			}
 			if err := x.Check(); err != nil {
@@ -127,6 +153,26 @@ func (c checker) scan(limits scan.Limits, name string, data []byte) *scan.FileRe
 		}
 	}
 	return top
+}
+
+// allocation bounds what one scan of a small file may allocate besides a
+// multiple of its size: the memory that the default limits allow, twice.
+const allocation = 128 << 20
+
+// allocates is how much f allocates, freed or not. What other goroutines
+// allocate meanwhile counts too, so a large amount is measured again.
+func allocates(f func()) uint64 {
+	least := uint64(math.MaxUint64)
+	for range 3 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		f()
+		runtime.ReadMemStats(&after)
+		if least = min(least, after.TotalAlloc-before.TotalAlloc); least < allocation {
+			break
+		}
+	}
+	return least
 }
 
 // recognised checks the answer for a whole file, twice and under another name.
@@ -199,6 +245,78 @@ func (c checker) workers(positives, negatives []Sample) {
 			c.same(fmt.Sprintf("for %d workers", n), &want.Files[i], &got.Files[i])
 		}
 	}
+}
+
+// company puts the format among the built-in ones, in the place of the one of
+// its name where there is one: it still recognises its files, and what the
+// others find in files that are not its own stays as it was.
+func (c checker) company(positives, negatives []Sample) {
+	id := c.format.Info().ID
+	without := slices.DeleteFunc(scan.Builtin(), func(f scan.Format) bool { return f.Info().ID == id })
+	with := append(slices.Clone(without), c.format)
+	scanOne := func(formats []scan.Format, s Sample) *scan.FileResult {
+		res, err := scan.Scanner{Formats: formats, NoDigests: true}.ScanFile(c.Context(), s.Name, bytes.NewReader(s.Data), int64(len(s.Data)))
+		if err != nil {
+			c.Fatal(err)
+		}
+		return &res.Files[0]
+	}
+	for _, s := range positives {
+		if f := scanOne(with, s); !slices.Contains(f.Formats, id) {
+			c.Errorf("%s: not recognised beside the built-in formats, which say %v", s.Name, f.Formats)
+		}
+	}
+	for _, s := range negatives {
+		was, is := scanOne(without, s), scanOne(with, s)
+		if !slices.Equal(was.Formats, is.Formats) || !slices.Equal(ruleIDs(was), ruleIDs(is)) {
+			c.Errorf("%s: was %v %q, is %v %q with the format", s.Name, was.Formats, ruleIDs(was), is.Formats, ruleIDs(is))
+		}
+	}
+}
+
+// cached scans each sample twice with a cache, for a format that has a version:
+// the second time gives what the first time did.
+func (c checker) cached(positives, negatives []Sample) {
+	v, ok := c.format.(scan.Versioned)
+	if !ok {
+		return
+	}
+	if v.Version() != v.Version() {
+		c.Errorf("the version is %q, then %q", v.Version(), v.Version())
+	}
+	s := scan.Scanner{
+		Formats: []scan.Format{c.format}, Cache: scan.Cache{Store: &store{}, Version: "test", InsecureNoSecret: true},
+	}
+	for _, sample := range slices.Concat(positives, negatives) {
+		var first []byte
+		for range 2 {
+			res, err := s.ScanFile(c.Context(), sample.Name, bytes.NewReader(sample.Data), int64(len(sample.Data)))
+			if err != nil {
+				c.Fatal(err)
+			}
+			data, err := res.Encode()
+			if err != nil {
+				c.Fatal(err)
+			}
+			if first != nil && !bytes.Equal(first, data) {
+				c.Errorf("%s: another result from the cache (-want +got):\n%s", sample.Name, cmp.Diff(string(first), string(data)))
+			}
+			first = data
+		}
+	}
+}
+
+// A store is a cache's, in memory, for one goroutine.
+type store struct{ values map[string][]byte }
+
+func (s *store) Get(_ context.Context, key string) ([]byte, error) { return s.values[key], nil }
+
+func (s *store) Put(_ context.Context, key string, value []byte) error {
+	if s.values == nil {
+		s.values = make(map[string][]byte)
+	}
+	s.values[key] = value
+	return nil
 }
 
 func (c checker) same(when string, want, got *scan.FileResult) {
