@@ -165,7 +165,7 @@ func watchMemory() (stop func() uint64) {
 // most 64 MiB above the manifest. The collector runs often there, so that what is
 // measured is in use, and not garbage.
 func TestPeakMemory(t *testing.T) {
-	if testing.Short() {
+	if testing.Short() || portable {
 		t.Skip("gigabytes are hashed")
 	}
 	for name := range memoryModels {

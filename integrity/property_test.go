@@ -207,7 +207,7 @@ func TestMutations(t *testing.T) {
 	m := mustHash(t, integrity.Hasher{}, tree)
 	t.Run("key", func(t *testing.T) { mutateBundle(t, tree, mustSign(t, m, signer), trust) })
 	t.Run("certificate", func(t *testing.T) {
-		if testing.Short() {
+		if testing.Short() || portable {
 			t.Skip("thousands of chains")
 		}
 		root := issue(t, "root", nil, authority)
