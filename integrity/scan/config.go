@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/prerun/prerun"
@@ -48,7 +49,10 @@ var (
 func (configFormat) Info() Info {
 	return Info{
 		ID: "json", Within: []string{"text", "keras-config"},
-		Rules: []prerun.Rule{ruleAutoMap, ruleRemoteCode, ruleTrustRemote, ruleCustomPipeline, ruleHydraTarget, ruleTemplateAttack, ruleTemplateReach},
+		Rules: []prerun.Rule{
+			ruleAutoMap, ruleRemoteCode, ruleTrustRemote, ruleCustomPipeline, ruleHydraTarget,
+			ruleImported, ruleShardPath, ruleShardFormat, ruleTemplateAttack, ruleTemplateReach,
+		},
 	}
 }
 
@@ -71,10 +75,10 @@ const (
 // configuration.
 func loaderReads(base string) bool {
 	switch base {
-	case "modules.json", "model_index.json", "chat_template.json":
+	case "modules.json", "model_index.json", "modular_model_index.json", "chat_template.json", "configuration.json":
 		return true
 	}
-	return strings.HasSuffix(base, "config.json")
+	return strings.HasSuffix(base, "config.json") || strings.HasSuffix(base, ".index.json")
 }
 
 func (configFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
@@ -84,7 +88,7 @@ func (configFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 		out.Gap(fmt.Sprintf("configuration of %d bytes; %d are read", a.Size, maxConfig), 0, 0)
 		return nil
 	case a.Size > maxOther && !config:
-		return fmt.Errorf("json: table: %w", ErrNotFormat)
+		return a.table(out)
 	}
 	data, err := a.Bytes(0, a.Size)
 	if err != nil {
@@ -92,7 +96,7 @@ func (configFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	}
 	root, err := strictjson.Parse(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")), strictjson.Limits{Bytes: maxConfig, Nodes: 1 << 18})
 	if err != nil {
-		if config {
+		if config || a.Ext() == ".json" && !vocabulary(a.Base()) && speaks(data) {
 			return err // a loader may read it all the same
 		}
 		return fmt.Errorf("json: %w: %w", err, ErrNotFormat)
@@ -136,9 +140,9 @@ func (c *configScan) walk(v *strictjson.Value, pointer string, depth int) {
 		switch m.Name {
 		case "auto_map":
 			c.autoMap(&m.Value, at)
-		case "trust_remote_code":
-			if m.Value.Kind == strictjson.Bool && m.Value.Text == "true" {
-				c.finding(ruleTrustRemote, 0, &m.Value, at, m.Name, "trust_remote_code is true")
+		case "trust_remote_code", "allow_remote":
+			if truthy(&m.Value) {
+				c.finding(ruleTrustRemote, 0, &m.Value, at, m.Name, "%s is %s", m.Name, excerpt(m.Value.Text, 20))
 			}
 		case "custom_pipelines":
 			if m.Value.Kind == strictjson.Object && len(m.Value.Members) > 0 {
@@ -146,6 +150,13 @@ func (c *configScan) walk(v *strictjson.Value, pointer string, depth int) {
 			}
 		case "_target_":
 			c.target(&m.Value, at)
+		case "chat_template":
+			c.chatTemplate(&m.Value, at)
+		default:
+			if strings.HasSuffix(m.Name, "template") && m.Value.Kind == strictjson.String {
+				c.template(&m.Value, at)
+			}
+			c.named(m, at)
 		}
 		c.walk(&m.Value, at, depth+1)
 	}
@@ -193,15 +204,6 @@ func (c *configScan) target(v *strictjson.Value, at string) {
 	c.finding(ruleHydraTarget, targetSeverity(v.Text), v, at, shown, "callable %q", shown)
 }
 
-func targetSeverity(target string) prerun.Severity {
-	for _, d := range dangerousTargets {
-		if strings.HasPrefix(target, d) {
-			return prerun.High
-		}
-	}
-	return prerun.Low
-}
-
 // file reads what only files of a certain name mean.
 func (c *configScan) file(root *strictjson.Value) {
 	fact := func(key string, v *strictjson.Value) {
@@ -212,59 +214,91 @@ func (c *configScan) file(root *strictjson.Value) {
 	switch c.a.Base() {
 	case "config.json":
 		fact("model_type", root.Get("model_type"))
-	case "tokenizer_config.json", "processor_config.json", "chat_template.json":
-		c.chatTemplate(root.Get("chat_template"))
 	case "adapter_config.json":
 		fact("base_model", root.Get("base_model_name_or_path"))
-	case "model_index.json":
+	case "model_index.json", "modular_model_index.json":
 		c.modelIndex(root)
 	case "modules.json":
 		c.modules(root)
 	}
+	if strings.HasSuffix(c.a.Base(), ".index.json") {
+		c.shards(root)
+	}
+	if types := root.Get("types"); types != nil && root.Get("structure") != nil { // of a router in sentence-transformers
+		for i := range types.Members {
+			c.layer(&types.Members[i].Value, "/types/"+pointerEscaper.Replace(types.Members[i].Name))
+		}
+	}
 }
 
 // chatTemplate states the digest of a template; several are one digest over
-// their names and texts.
-func (c *configScan) chatTemplate(v *strictjson.Value) {
-	if v == nil {
-		return
-	}
-	switch v.Kind {
-	case strictjson.String:
-		c.out.Fact("chat_template", string(digestx.Of([]byte(v.Text))))
-		template(c.out, v.Text, prerun.Location{Line: v.Line, Column: v.Column, Fragment: "/chat_template"})
-	case strictjson.Array:
-		var all bytes.Buffer
-		for i := range v.Items {
-			name, text := v.Items[i].Get("name"), v.Items[i].Get("template")
-			if name != nil && text != nil {
-				fmt.Fprintf(&all, "%d:%s%d:%s", len(name.Text), name.Text, len(text.Text), text.Text)
-				template(c.out, text.Text, prerun.Location{
-					Line: text.Line, Column: text.Column, Fragment: fmt.Sprintf("/chat_template/%d/template", i),
-				})
-			}
+// their names and texts. They come as a list of objects, whose member "template"
+// is found by itself, or as an object of texts.
+func (c *configScan) chatTemplate(v *strictjson.Value, at string) {
+	var all bytes.Buffer
+	add := func(name, text *strictjson.Value, key string) {
+		if name != nil {
+			key = name.Text
 		}
+		fmt.Fprintf(&all, "%d:%s%d:%s", len(key), key, len(text.Text), text.Text)
+	}
+	for i := range v.Items {
+		if item := &v.Items[i]; item.Kind == strictjson.String {
+			c.template(item, fmt.Sprintf("%s/%d", at, i))
+			add(nil, item, "")
+		} else if text := item.Get("template"); text != nil {
+			add(item.Get("name"), text, "")
+		}
+	}
+	for i := range v.Members {
+		if m := &v.Members[i]; m.Value.Kind == strictjson.String {
+			if !strings.HasSuffix(m.Name, "template") { // those are found by themselves
+				c.template(&m.Value, at+"/"+pointerEscaper.Replace(m.Name))
+			}
+			add(nil, &m.Value, m.Name)
+		}
+	}
+	if v.Kind == strictjson.String {
+		c.template(v, at)
+		all.WriteString(v.Text)
+	}
+	if at == "/chat_template" && v.Kind != strictjson.Null {
 		c.out.Fact("chat_template", string(digestx.Of(all.Bytes())))
 	}
+}
+
+func (c *configScan) template(v *strictjson.Value, at string) {
+	template(c.out, v.Text, prerun.Location{Line: v.Line, Column: v.Column, Fragment: at})
 }
 
 // modelIndex reads the parts of a diffusers pipeline: [library, class].
 func (c *configScan) modelIndex(root *strictjson.Value) {
 	for i := range root.Members {
 		m := &root.Members[i]
-		if m.Value.Kind != strictjson.Array || len(m.Value.Items) != 2 || m.Value.Items[0].Kind != strictjson.String {
+		if m.Value.Kind != strictjson.Array || len(m.Value.Items) < 2 || m.Value.Items[0].Kind != strictjson.String || m.Name == "_class_name" {
 			if m.Name == "_class_name" && m.Value.Kind == strictjson.Array {
 				c.finding(ruleCustomPipeline, 0, &m.Value, "/_class_name", m.Name, "the pipeline class comes from the model's own code")
 			}
 			continue
 		}
+		for j := range m.Value.Items[2:] { // modular pipelines say where a part is fetched from
+			repo := m.Value.Items[2+j].Get("repo")
+			if repo == nil {
+				repo = m.Value.Items[2+j].Get("pretrained_model_name_or_path")
+			}
+			if textOf(repo) != "" {
+				shown := excerpt(repo.Text, 120)
+				c.finding(ruleRemoteCode, 0, repo, "/"+pointerEscaper.Replace(m.Name), shown, "part %q is taken from repository %q", excerpt(m.Name, 80), shown)
+			}
+		}
 		library := m.Value.Items[0].Text
-		switch top, _, _ := strings.Cut(library, "."); top {
-		case "diffusers", "transformers", "onnxruntime", "optimum", "stable_diffusion", "flax", "":
+		switch top, _, _ := strings.Cut(library, "."); {
+		case library == "", library == "stable_diffusion":
+		case slices.Contains(pipelineLibraries, top) && !dangerousName(library+".x"):
 		default:
 			// A name without a module is a file of the model's own, or a folder
 			// of diffusers' pipelines such as "stable_diffusion".
-			if _, own := c.a.Tree.Lookup(path.Join(path.Dir(c.a.Name), m.Name, library+".py")); !own && strings.Contains(safePipelines, " "+library+" ") {
+			if _, own := c.a.Tree.Lookup(path.Join(path.Dir(c.a.Name), m.Name, library+".py")); !own && slices.Contains(pipelineFolders, library) {
 				continue
 			}
 			shown := excerpt(library, 80)
@@ -274,22 +308,30 @@ func (c *configScan) modelIndex(root *strictjson.Value) {
 	}
 }
 
-// safePipelines are folders of diffusers that model_index.json names as modules.
-const safePipelines = " stable_diffusion stable_diffusion_xl latent_diffusion deepfloyd_if kandinsky paint_by_example audioldm shap_e "
+// pipelineLibraries are packages whose classes a diffusers pipeline is made of,
+// and pipelineFolders the folders of diffusers that model_index.json names as
+// modules.
+var (
+	pipelineLibraries = []string{"diffusers", "transformers", "onnxruntime", "optimum", "flax"}
+	pipelineFolders   = []string{
+		"stable_diffusion", "stable_diffusion_xl", "latent_diffusion", "deepfloyd_if", "kandinsky", "paint_by_example", "audioldm", "shap_e",
+	}
+)
 
 // modules reads the layers of a sentence-transformers model.
 func (c *configScan) modules(root *strictjson.Value) {
 	for i := range root.Items {
-		t := root.Items[i].Get("type")
-		if t == nil || t.Kind != strictjson.String {
-			continue
-		}
-		if strings.HasPrefix(t.Text, "sentence_transformers.") || strings.HasPrefix(t.Text, "pylate.") {
-			continue
-		}
-		shown := excerpt(t.Text, 120)
-		c.finding(ruleCustomPipeline, 0, t, fmt.Sprintf("/%d/type", i), shown, "layer %q is no class of sentence_transformers", shown)
+		c.layer(root.Items[i].Get("type"), fmt.Sprintf("/%d/type", i))
+		c.inside(root.Items[i].Get("path"), fmt.Sprintf("/%d/path", i))
 	}
+}
+
+func (c *configScan) layer(t *strictjson.Value, at string) {
+	if textOf(t) == "" || (strings.HasPrefix(t.Text, "sentence_transformers.") || strings.HasPrefix(t.Text, "pylate.")) && !dangerousName(t.Text) {
+		return
+	}
+	shown := excerpt(t.Text, 120)
+	c.finding(ruleCustomPipeline, 0, t, at, shown, "layer %q is no class of sentence_transformers", shown)
 }
 
 // pythonFormat recognises Python source and bytecode.
@@ -309,7 +351,7 @@ var (
 )
 
 func (pythonFormat) Info() Info {
-	return Info{ID: "python", Within: []string{"text"}, Rules: []prerun.Rule{rulePython, ruleBytecode}}
+	return Info{ID: "python", Within: []string{"text"}, Rules: []prerun.Rule{rulePython, ruleBytecode, ruleGenerate}}
 }
 
 func (pythonFormat) Match(p Probe) Match {
@@ -334,6 +376,10 @@ func (pythonFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	}
 	if torchScript(&a.Probe) {
 		return nil // its own language, which the archive's loader reads
+	}
+	if strings.Contains("/"+a.Name, "/custom_generate/") {
+		out.Finding(prerun.Finding{Rule: ruleGenerate, Confidence: prerun.ConfidenceHigh, Message: "Python source for generation"})
+		return nil
 	}
 	if a.Tree.besideWeights(path.Dir(a.Name)) {
 		out.Finding(prerun.Finding{Rule: rulePython, Confidence: prerun.ConfidenceHigh, Message: "Python source lies beside model weights"})

@@ -231,7 +231,7 @@ func TestFormats(t *testing.T) {
 			[]string{"scan.template.attack", "scan.template.unusual-access"},
 		},
 		{"template_escaped", "chat_template.jinja", []byte(`{{ x["\x5f\x5fclass\x5f\x5f"] }}`), scan.Malicious, scan.Complete, []string{"scan.template.attack"}},
-		{"template_concatenated", "chat_template.jinja", []byte(`{% set a = "__" ~ "cla" ~ "ss__" %}`), scan.Suspicious, scan.Complete, []string{"scan.template.unusual-access"}},
+		{"template_concatenated", "chat_template.jinja", []byte(`{% set a = "__" ~ "cla" ~ "ss__" %}`), scan.Malicious, scan.Complete, []string{"scan.template.attack", "scan.template.unusual-access"}},
 		{"template_popen", "chat_template.jinja", []byte(`{{ x.popen("id") }}`), scan.Malicious, scan.Complete, []string{"scan.template.attack"}},
 		{"template_include", "chat_template.jinja", []byte(`{%- include "/etc/passwd" -%}`), scan.Suspicious, scan.Complete, []string{"scan.template.unusual-access"}},
 		{"template_padded", "chat_template.jinja", []byte(strings.Repeat("padding ", 100_000) + "{{ ''.__class__ }}"), scan.Malicious, scan.Complete, []string{"scan.template.attack"}},

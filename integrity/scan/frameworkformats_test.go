@@ -378,6 +378,10 @@ func frameworkExamples() map[string]ruleExample {
 		"scan.msgpack.trailing-data": {looks: "a byte behind the last array.", file: "flax_model.msgpack", data: append(member(array), 0)},
 		"scan.orbax.path":            {looks: "`PLACEHOLDER://../../etc/passwd` in the place of an array.", file: "checkpoint", data: member(build.Str("PLACEHOLDER://../../etc/passwd"))},
 		"scan.zarr.pickle-codec":     {looks: "`\"filters\": [{\"id\": \"pickle\"}]`.", file: ".zarray", data: []byte(`{"dtype": "|O", "filters": [{"id": "pickle"}]}`)},
+		"scan.config.imported-name":  {looks: "`\"activation_function\": \"os.system\"` in a layer's configuration.", file: "2_Dense/config.json", data: []byte(`{"activation_function": "os.system"}`)},
+		"scan.repo.shard-path":       {looks: "`\"weight_map\": {\"w\": \"../../other.safetensors\"}`.", file: "model.safetensors.index.json", data: []byte(`{"weight_map": {"w": "../../other.safetensors"}}`)},
+		"scan.repo.shard-format":     {looks: "`\"weight_map\": {\"w\": \"weights.bin\"}` in an index of safetensors files.", file: "model.safetensors.index.json", data: []byte(`{"weight_map": {"w": "weights.bin"}}`)},
+		"scan.repo.custom-generate":  {looks: "`custom_generate/generate.py`.", file: "custom_generate/generate.py", data: []byte("import os\n")},
 		"scan.tree.snapshot-link": {
 			looks: "`snapshots/<revision>/model.bin` links to `../../refs/main`.", file: "snapshots/" + revision + "/model.bin",
 			links:  map[string]string{"snapshots/" + revision + "/model.bin": "../../refs/main"},

@@ -114,6 +114,7 @@ type FileResult struct {
 	//	soft_links     number of links within an HDF5 file
 	//	layout         of torch files: "legacy" or "tar" where they are no zip archive
 	//	pickler        library whose helpers a pickle names: dill, cloudpickle, joblib
+	//	shards         number of files that an index of weights names
 	//	handler        what TorchServe runs
 	//	handlers, value_types, node_types: names that restoring a JAX
 	//	               checkpoint asks for, sorted

@@ -20,7 +20,7 @@ type Entry struct {
 type Tree struct {
 	byName  map[string]Entry
 	byDir   map[string][]Entry // sorted by name
-	weights map[string]bool    // folders that hold a model file
+	weights map[string]bool    // folders that hold a model file or its configuration
 
 	log *treeLog // nil unless somebody wants to know what is asked
 }
@@ -40,7 +40,7 @@ func NewTree(entries []Entry) *Tree {
 	for name, e := range t.byName {
 		dir := path.Dir(name)
 		t.byDir[dir] = append(t.byDir[dir], e)
-		if weightsExtension(path.Ext(name)) && !e.Mode.IsDir() {
+		if (weightsExtension(path.Ext(name)) || modelConfig(path.Base(name))) && !e.Mode.IsDir() {
 			t.weights[dir] = true
 		}
 	}
@@ -70,7 +70,8 @@ func (t *Tree) Dir(dir string) []Entry {
 	return t.byDir[dir]
 }
 
-// besideWeights reports whether a folder, or one above it, holds a model file.
+// besideWeights reports whether a folder, or one above it, holds a model file or
+// a model's configuration.
 func (t *Tree) besideWeights(dir string) bool {
 	if t == nil {
 		return false
@@ -90,6 +91,17 @@ func (t *Tree) besideWeights(dir string) bool {
 
 // maxParents bounds the climb from a name that the attacker wrote.
 const maxParents = 64
+
+// modelConfig reports the configurations that lie at the top of a model whose
+// weights may be in folders below.
+func modelConfig(base string) bool {
+	switch base {
+	case "config.json", "model_index.json", "modules.json", "tokenizer_config.json", "adapter_config.json",
+		"generation_config.json", "preprocessor_config.json", "processor_config.json":
+		return true
+	}
+	return false
+}
 
 // weightsExtension reports whether files with that extension hold parameters.
 func weightsExtension(ext string) bool {

@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/internal/strictjson"
 )
 
 // yamlFormat reads YAML, above all the configuration of NeMo and Hydra models:
@@ -25,7 +26,7 @@ var ruleYAMLTag = prerun.Rule{
 func (yamlFormat) Info() Info {
 	return Info{
 		ID: "yaml", Within: []string{"text", "json", "keras-config"},
-		Rules: []prerun.Rule{ruleYAMLTag, ruleHydraTarget, ruleTrustRemote},
+		Rules: []prerun.Rule{ruleYAMLTag, ruleHydraTarget, ruleTrustRemote, ruleImported},
 	}
 }
 
@@ -35,6 +36,9 @@ func (yamlFormat) Match(p Probe) Match {
 		if bytes.IndexByte(p.Head, 0) < 0 {
 			return Maybe
 		}
+	}
+	if p.Base() == "MLmodel" { // of MLflow
+		return Maybe
 	}
 	return No
 }
@@ -91,6 +95,13 @@ func (y *yamlScan) walk(n *yaml.Node, at string, depth int) {
 	if strings.Contains(n.Tag, "python/") {
 		y.finding(ruleYAMLTag, 0, n, at, excerpt(n.Tag, 120), "the tag %q builds a Python object", excerpt(n.Tag, 120))
 	}
+	// HyperPyYAML imports and calls by tags, as Hydra does by _target_.
+	for _, tag := range []string{"!new:", "!name:", "!apply:", "!module:"} {
+		if target, ok := strings.CutPrefix(n.Tag, tag); ok {
+			shown := excerpt(target, 120)
+			y.finding(ruleHydraTarget, targetSeverity(target), n, at, shown, "callable %q", shown)
+		}
+	}
 	if n.Kind != yaml.MappingNode {
 		for i, c := range n.Content { // none for aliases
 			p := at
@@ -114,6 +125,10 @@ func (y *yamlScan) walk(n *yaml.Node, at string, depth int) {
 			if value.Kind == yaml.ScalarNode {
 				shown := excerpt(value.Value, 120)
 				y.finding(ruleHydraTarget, targetSeverity(value.Value), v, p, shown, "callable %q", shown)
+			}
+		case "loader_module":
+			if value.Kind == yaml.ScalarNode {
+				y.imported(&strictjson.Value{Kind: strictjson.String, Text: value.Value, Line: v.Line, Column: v.Column}, p, "mlflow")
 			}
 		case "trust_remote_code":
 			if value.Kind == yaml.ScalarNode && strings.EqualFold(value.Value, "true") {

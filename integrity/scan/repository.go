@@ -1,0 +1,225 @@
+package scan
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/integrity/scan/globals"
+	"github.com/prerun/prerun/internal/strictjson"
+)
+
+var (
+	ruleImported = prerun.Rule{
+		ID: "scan.config.imported-name", Title: "configuration that names what to import", Severity: prerun.Medium,
+		Help: "A member of the configuration is a Python name that the loader imports, and calls in some cases, and it is not one of the framework's own. The finding is high when the name reaches commands, files or other code. Review the module like any program, or use a name of the framework.",
+		Refs: []prerun.Reference{refForeignCode, refUnsafeModel},
+	}
+	ruleShardPath = prerun.Rule{
+		ID: "scan.repo.shard-path", Title: "weights outside the model", Severity: prerun.High,
+		Help: "The index of the weights, or the list of a model's parts, names a file that leaves the folder of the model. Loading reads what is there, which was neither scanned nor signed with the model. Do not load it.",
+		Refs: []prerun.Reference{refTraversal, refSupply},
+	}
+	ruleShardFormat = prerun.Rule{
+		ID: "scan.repo.shard-format", Title: "index of safe weights that names others", Severity: prerun.Medium,
+		Help: "The index of safetensors files names a file of another kind. Loaders choose the parser by the file's ending, so that weights that look safe are unpickled. Convert the shards, or write the index anew.",
+		Refs: []prerun.Reference{refDeserialize, refAmbiguous},
+	}
+	ruleGenerate = prerun.Rule{
+		ID: "scan.repo.custom-generate", Title: "generation that brings its own code", Severity: prerun.Medium,
+		Help: "The folder custom_generate holds Python that transformers imports and runs instead of its own generation when remote code is trusted. Review it like any program, or delete the folder.",
+		Refs: []prerun.Reference{refForeignCode, refUnsafeModel},
+	}
+)
+
+// judgeNames is the policy for names that stand in configurations.
+var judgeNames = sync.OnceValue(func() func(module, name string) globals.Grade {
+	p := globals.Policy{}
+	return p.Grade
+})
+
+// reachedModules are modules that many others import, so that a name reaches
+// them through any of those: a.b.os.system.
+var reachedModules = []string{
+	"os", "posix", "nt", "sys", "subprocess", "builtins", "__builtins__", "importlib", "ctypes", "shutil", "socket", "pickle", "runpy", "pty",
+}
+
+// dangerousName reports a dotted Python name through which commands, files or
+// other code are reached, by the tables that judge pickles.
+func dangerousName(name string) bool {
+	parts := strings.Split(strings.TrimSpace(name), ".")
+	for i := 1; i < len(parts); i++ {
+		if slices.Contains(reachedModules, parts[i]) {
+			return true
+		}
+	}
+	for _, p := range parts {
+		if len(p) > 4 && strings.HasPrefix(p, "__") && strings.HasSuffix(p, "__") && p != "__main__" {
+			return true
+		}
+	}
+	if len(parts) > maxParents {
+		return true // no module is that deep
+	}
+	last := len(parts) - 1
+	module := strings.Join(parts[:last], ".")
+	if last == 0 {
+		module = "builtins"
+	}
+	return judgeNames()(module, parts[last]).Level == globals.Malicious
+}
+
+// targetSeverity is that of a name that a loader imports and calls.
+func targetSeverity(target string) prerun.Severity {
+	for _, d := range dangerousTargets {
+		if strings.HasPrefix(target, d) {
+			return prerun.High
+		}
+	}
+	if strings.Contains(target, ".") && dangerousName(target) {
+		return prerun.High
+	}
+	return prerun.Low
+}
+
+// imported reports a name that a loader imports, unless it lies in one of its
+// own modules. A name without a module is looked up in the framework.
+func (c *configScan) imported(v *strictjson.Value, at string, own ...string) {
+	if v == nil || v.Kind != strictjson.String || !strings.Contains(v.Text, ".") {
+		return
+	}
+	sev := prerun.Medium
+	switch {
+	case dangerousName(v.Text):
+		sev = prerun.High
+	case slices.ContainsFunc(own, func(o string) bool { return strings.HasPrefix(v.Text+".", o+".") }):
+		return
+	}
+	shown := excerpt(v.Text, 120)
+	c.finding(ruleImported, sev, v, at, shown, "%q is imported", shown)
+}
+
+// named looks at members by which loaders import something, wherever they
+// stand.
+func (c *configScan) named(m *strictjson.Member, at string) {
+	switch m.Name {
+	case "activation_function", "activation_fn", "sbert_ce_default_activation_function", "default_activation_function":
+		c.imported(&m.Value, at, "torch.nn", "torch", "sentence_transformers")
+	case "megatron_core":
+		c.imported(&m.Value, at, "megatron")
+	case "parent_library":
+		if v := m.Value; v.Kind == strictjson.String && !strings.Contains(v.Text, ".") && dangerousName(v.Text+".x") {
+			c.finding(ruleImported, prerun.High, &m.Value, at, excerpt(v.Text, 120), "module %q is imported", excerpt(v.Text, 120))
+			return
+		}
+		c.imported(&m.Value, at, "transformers", "diffusers", "peft", "torch", "timm", "__main__")
+	case "loader_module":
+		c.imported(&m.Value, at, "mlflow")
+	}
+}
+
+// truthy reports values that switch something on.
+func truthy(v *strictjson.Value) bool {
+	switch v.Kind {
+	case strictjson.Bool:
+		return v.Text == "true"
+	case strictjson.Number:
+		return strings.Trim(v.Text, "-0.eE") != ""
+	case strictjson.String:
+		switch strings.ToLower(strings.TrimSpace(v.Text)) {
+		case "true", "1", "yes", "on", "y", "t":
+			return true
+		}
+	}
+	return false
+}
+
+// shards reads the index of a model whose weights are in several files.
+func (c *configScan) shards(root *strictjson.Value) {
+	m := root.Get("weight_map")
+	if m == nil || m.Kind != strictjson.Object {
+		return
+	}
+	seen := make(map[string]bool)
+	missing, first := 0, ""
+	safe := strings.HasSuffix(c.a.Base(), ".safetensors.index.json")
+	for i := range m.Members {
+		v := &m.Members[i].Value
+		if v.Kind != strictjson.String || seen[v.Text] {
+			continue
+		}
+		seen[v.Text] = true
+		at, shown := "/weight_map/"+pointerEscaper.Replace(excerpt(m.Members[i].Name, 80)), excerpt(v.Text, 120)
+		if leaves(v.Text) {
+			c.finding(ruleShardPath, 0, v, at, shown, "a tensor is said to be in %q", shown)
+			continue
+		}
+		if safe && !strings.HasSuffix(v.Text, ".safetensors") {
+			c.finding(ruleShardFormat, 0, v, at, shown, "a tensor is said to be in %q", shown)
+		}
+		if _, ok := c.a.Tree.Lookup(path.Join(path.Dir(c.a.Name), v.Text)); !ok {
+			if missing++; missing == 1 {
+				first = shown
+			}
+		}
+	}
+	c.out.Fact("shards", fmt.Sprint(len(seen)))
+	if missing > 0 {
+		c.out.Gap(fmt.Sprintf("%d of %d shards are not here, such as %q", missing, len(seen), first), 0, 0)
+	}
+}
+
+// inside reports a path of a model's part that leaves the model.
+func (c *configScan) inside(v *strictjson.Value, at string) {
+	if text := textOf(v); text != "" && leaves(text) {
+		shown := excerpt(text, 120)
+		c.finding(ruleShardPath, 0, v, at, shown, "a part is said to be in %q", shown)
+	}
+}
+
+// configWords are members that make a loader run or fetch something.
+var configWords = [][]byte{
+	[]byte(`"auto_map"`), []byte(`"_target_"`), []byte(`"trust_remote_code"`), []byte(`"custom_pipelines"`), []byte(`"chat_template"`),
+}
+
+// speaks reports bytes that hold such a member.
+func speaks(data []byte) bool {
+	return slices.ContainsFunc(configWords, func(k []byte) bool { return bytes.Contains(data, k) })
+}
+
+// vocabulary reports files of which the loader takes tokens, whatever they
+// spell.
+func vocabulary(base string) bool {
+	switch base {
+	case "tokenizer.json", "vocab.json", "added_tokens.json", "merges.json":
+		return true
+	}
+	return false
+}
+
+// table reads a JSON file that is too long to be parsed: it is a table unless it
+// has the members of a configuration, which are a gap.
+func (a *Artifact) table(out *Sink) error {
+	const overlap = 32
+	buf := make([]byte, min(a.Size, 256<<10))
+	for off := int64(0); !vocabulary(a.Base()) && off < a.Size; off += int64(len(buf)) - overlap {
+		n, err := a.ReadAt(buf, off)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if speaks(buf[:n]) {
+			out.Gap(fmt.Sprintf("JSON of %d bytes with members of a configuration; %d are read", a.Size, maxOther), 0, 0)
+			return nil
+		}
+		if n < len(buf) || len(buf) <= overlap {
+			break
+		}
+	}
+	return fmt.Errorf("json: table: %w", ErrNotFormat)
+}
