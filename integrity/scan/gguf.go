@@ -27,6 +27,7 @@ var ruleGGUFLayout = prerun.Rule{
 		{Catalogue: "CWE", Edition: "4.16", ID: "CWE-125"},
 		{Catalogue: "CWE", Edition: "4.16", ID: "CWE-190"},
 		cve("2024-21802"), cve("2024-21825"), cve("2024-21836"), cve("2024-23496"), cve("2024-23605"),
+		cve("2024-25664"), cve("2024-25665"), cve("2024-25666"), cve("2024-25667"), cve("2024-25668"),
 		cve("2025-53630"), cve("2026-27940"), cve("2026-7482"),
 	},
 }

@@ -50,7 +50,7 @@ var (
 	ruleOnnxSize = prerun.Rule{
 		ID: "scan.onnx.size-claim", Title: "tensor that is not as large as it says", Severity: prerun.Medium,
 		Help: "The shape and type of a tensor do not agree with the bytes stored for it, or overflow. Loaders that believe the shape allocate far too much or read beyond the data.",
-		Refs: []prerun.Reference{{Catalogue: "CWE", Edition: "4.16", ID: "CWE-789"}, {Catalogue: "CWE", Edition: "4.16", ID: "CWE-125"}},
+		Refs: []prerun.Reference{cve("2024-27319"), {Catalogue: "CWE", Edition: "4.16", ID: "CWE-789"}, {Catalogue: "CWE", Edition: "4.16", ID: "CWE-125"}},
 	}
 	ruleOnnxRecursion = prerun.Rule{
 		ID: "scan.onnx.function-recursion", Title: "function that calls itself", Severity: prerun.Medium,

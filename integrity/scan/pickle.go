@@ -24,7 +24,11 @@ var (
 	rulePickleCall = prerun.Rule{
 		ID: "scan.pickle.call-on-load", Title: "dangerous call on load", Severity: prerun.Critical,
 		Help: "Loading the file calls a Python function that runs commands, code or other files, or reaches network or disk. The call happens before any check by the loader. Do not load the file; treat its source as hostile.",
-		Refs: []prerun.Reference{refDeserialize, refUnsafeModel, refSupply},
+		Refs: []prerun.Reference{
+			refDeserialize, refUnsafeModel, refSupply,
+			cve("2019-6446"), cve("2022-45907"), cve("2024-5480"), cve("2024-48063"),
+			cve("2025-1716"), cve("2025-1889"), cve("2025-10155"), cve("2025-10157"),
+		},
 	}
 	rulePickleDenied = prerun.Rule{
 		ID: "scan.pickle.denied-global", Title: "dangerous name", Severity: prerun.High,
