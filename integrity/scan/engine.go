@@ -53,7 +53,7 @@ func (r *run) formatsOf(ctx context.Context, a *Artifact, out *Sink) []claimant 
 		return nil
 	}
 	var recognised []claimant
-	anything := false // a format that knows the file by its place takes any bytes
+	anything := false // a format that knows the file by its place takes any bytes, and no loader opens one of that name
 	matches := make([]Match, len(r.formats))
 	for i, e := range r.formats {
 		m, err := match(e.format, a.Probe)
@@ -61,7 +61,7 @@ func (r *run) formatsOf(ctx context.Context, a *Artifact, out *Sink) []claimant 
 			out.gap(Failed, faultText(e.info.ID, err), 0, 0)
 		}
 		matches[i] = m
-		anything = anything || m != No && slices.Contains(e.info.Within, "*")
+		anything = anything || m != No && slices.Contains(e.info.Within, "*") && !r.loads(a.Ext())
 	}
 	for i, e := range r.formats {
 		m := matches[i]
@@ -160,10 +160,14 @@ func (c claimant) notText() bool {
 // unrecognised notes that nothing that loaders open was found in the file; its
 // name decides whether that is a gap.
 func (r *run) unrecognised(a *Artifact, out *Sink, what string) {
-	known := slices.ContainsFunc(r.formats, func(e entry) bool { return slices.Contains(e.info.Extensions, a.Ext()) })
-	if known || loadable(a.Ext()) {
+	if r.loads(a.Ext()) {
 		out.Gap(what+", and loaders open files of that name", 0, 0)
 	}
+}
+
+// loads reports whether loaders open files with that ending.
+func (r *run) loads(ext string) bool {
+	return loadable(ext) || slices.ContainsFunc(r.formats, func(e entry) bool { return slices.Contains(e.info.Extensions, ext) })
 }
 
 // overlaps reports bytes that two formats, or two parts of one format, claim.

@@ -29,6 +29,8 @@ func graphFormats() []Format {
 		mxnetParamsFormat{},
 		tfCheckpointFormat{},
 		placedFormat{"tensorflow-shard", tfShard},
+		placedFormat{"tfjs-weights", tfjsShard},
+		onnxTensorFormat{},
 		tfTextFormat{},
 		kerasMetadataFormat{},
 		tfFingerprintFormat{},
