@@ -54,7 +54,7 @@ func TestKnownByPlace(t *testing.T) {
 		{"shard_attack", map[string][]byte{"model.json": []byte("{}"), "group1-shard1of2.bin": build.Attack()}, "group1-shard1of2.bin", scan.Malicious},
 		{"storage", map[string][]byte{"data.pkl": build.Harmless(), "data/0": broken}, "data/0", scan.Clean},
 		{"storage_attack", map[string][]byte{"data.pkl": build.Harmless(), "data/0": append(build.Attack(), 0xff)}, "data/0", scan.Malicious},
-		{"gzip_beside_xml", map[string][]byte{"m.xml": []byte("<net/>"), "m.bin": build.Gzip(make([]byte, 4096))[:24]}, "m.bin", scan.Unknown},
+		{"gzip_beside_xml", map[string][]byte{"m.xml": []byte("<net/>"), "m.bin": build.Gzip(make([]byte, 4096))[:34]}, "m.bin", scan.Unknown},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			res := folder(t, scan.Scanner{}, tt.files)
