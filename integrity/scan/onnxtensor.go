@@ -98,7 +98,7 @@ func (onnxTensorFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	if raw >= 0 {
 		hi, total := bits.Mul64(elements, onnxBits[dtype])
 		if overflow || hi > 0 || (total+7)/8 != uint64(raw) {
-			return fmt.Errorf("onnx-tensor: %d bytes for %d elements of type %d", raw, elements, dtype)
+			return fmt.Errorf("onnx-tensor: %d bytes for %d elements of type %d: %w", raw, elements, dtype, ErrNotFormat)
 		}
 	}
 	out.Fact("dtype", strconv.FormatUint(dtype, 10))
