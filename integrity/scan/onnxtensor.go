@@ -29,7 +29,7 @@ const (
 )
 
 func (onnxTensorFormat) Match(p Probe) Match {
-	if p.Ext() != ".pb" {
+	if p.Ext() != ".pb" || p.Base() == "fingerprint.pb" { // TensorFlow's, numbers under the same numbers
 		return No
 	}
 	dtype, ok := uint64(0), true
@@ -94,6 +94,9 @@ func (onnxTensorFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	}
 	if types != 1 || dtype == 0 || dtype >= uint64(len(onnxBits)) {
 		return fmt.Errorf("onnx-tensor: type %d: %w", dtype, ErrNotFormat)
+	}
+	if raw < 0 && (overflow || elements > uint64(a.Size)) {
+		return fmt.Errorf("onnx-tensor: %d elements in %d bytes: %w", elements, a.Size, ErrNotFormat)
 	}
 	if raw >= 0 {
 		hi, total := bits.Mul64(elements, onnxBits[dtype])

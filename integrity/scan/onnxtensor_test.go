@@ -21,6 +21,7 @@ func TestONNXTensor(t *testing.T) {
 		{"scalar", "input_0.pb", "\x10\x07\x3a\x01\x05", scan.Clean, scan.Complete},
 		{"size", "input_0.pb", "\x08\x03" + tensorPB, scan.Unknown, scan.Inconclusive},
 		{"huge", "input_0.pb", "\x08\xff\xff\xff\xff\xff\xff\xff\xff\x7f" + tensorPB, scan.Unknown, scan.Inconclusive},
+		{"no_data", "input_0.pb", "\x08\x7f\x08\x7f\x10\x07", scan.Unknown, scan.Inconclusive},
 		{"external", "input_0.pb", tensorPB + "\x6a\x02\x0a\x00", scan.Unknown, scan.Inconclusive},
 		{"two_types", "input_0.pb", tensorPB + "\x10\x01", scan.Unknown, scan.Inconclusive},
 		{"type_unknown", "input_0.pb", "\x10\x7f", scan.Unknown, scan.Inconclusive},
