@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -193,9 +194,7 @@ func TestOrbax(t *testing.T) {
 	}
 	facts := make(map[string]string)
 	for _, f := range res.Files {
-		for k, v := range f.Facts {
-			facts[k] = v
-		}
+		maps.Copy(facts, f.Facts)
 	}
 	want := map[string]string{"framework": "orbax", "tensors": "0", "value_types": "jax.Array, own.Handler", "handlers": "mine.Handler, orbax.checkpoint.PyTreeCheckpointHandler"}
 	if diff := cmp.Diff(want, facts); diff != "" {

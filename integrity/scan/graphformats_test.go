@@ -32,9 +32,7 @@ func runFormats(t *testing.T, cases []formatCase) {
 	for _, tt := range cases {
 		t.Run(tt.name, func(t *testing.T) {
 			files := map[string][]byte{tt.file: tt.data}
-			for name, data := range tt.beside {
-				files[name] = data
-			}
+			maps.Copy(files, tt.beside)
 			var f *scan.FileResult
 			res := folder(t, scan.Scanner{}, files)
 			for i := range res.Files {
@@ -280,12 +278,12 @@ func TestOpenVINO(t *testing.T) {
 }
 
 func paddleJSON(ops ...string) []byte {
-	list := ""
+	var list strings.Builder
 	for _, op := range ops {
-		list += `,{"#":"` + op + `","A":[{"AT":{"#":"0.a_str","D":"x"},"N":"name"}],"I":[{"%":1}],"O":[]}`
+		list.WriteString(`,{"#":"` + op + `","A":[{"AT":{"#":"0.a_str","D":"x"},"N":"name"}],"I":[{"%":1}],"O":[]}`)
 	}
 	return []byte(`{"base_code":{"magic":"pir","trainable":true,"version":4},"program":{"regions":[{"#":"region_0","blocks":[{"#":"block_0","args":[],"ops":[` +
-		`{"#":"p","A":[0,1,1,"w"],"DA":[],"O":{"%":1},"OA":[1,0,1],"QA":[]}` + list + `]}]}]}}`)
+		`{"#":"p","A":[0,1,1,"w"],"DA":[],"O":{"%":1},"OA":[1,0,1],"QA":[]}` + list.String() + `]}]}]}}`)
 }
 
 func TestPaddle(t *testing.T) {

@@ -3,6 +3,7 @@ package scan_test
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -427,7 +428,7 @@ func torch7Models() []row {
 		{"tensor_beyond", "m.t7", shaped([]int{2, 4}, []int{4, 1}, 1, 6), scan.Suspicious, scan.Complete, []string{"scan.torch7.tensor-layout"}},
 		{"tensor_offset", "m.t7", shaped([]int{6}, []int{1}, 2, 6), scan.Suspicious, scan.Complete, []string{"scan.torch7.tensor-layout"}},
 		{"tensor_before", "m.t7", shaped([]int{1}, []int{1}, 0, 6), scan.Suspicious, scan.Complete, []string{"scan.torch7.tensor-layout"}},
-		{"tensor_stride", "m.t7", shaped([]int{2}, []int{1 << 62}, 1, 6), scan.Suspicious, scan.Complete, []string{"scan.torch7.tensor-layout"}},
+		{"tensor_stride", "m.t7", shaped([]int{2}, []int{math.MaxInt}, 1, 6), scan.Suspicious, scan.Complete, []string{"scan.torch7.tensor-layout"}},
 		{"class_own_reader", "m.t7", with(build.T7Object(2, "tds.Hash", build.T7(bytes.Repeat([]byte{99}, 8)))), scan.Unknown, scan.Failed, nil},
 		{"cut", "m.t7", linear[:len(linear)-9], scan.Unknown, scan.Failed, nil},
 		{"deep", "m.t7", bytes.Repeat([]byte("\x06\x00\x00\x00\x01\x00\x00\x00x"), 3000), scan.Malicious, scan.Failed, code},
