@@ -213,3 +213,30 @@ func ExampleAttestation() {
 	// Output:
 	// acme-scan v3 malicious <nil>
 }
+
+// plain is a verifier that believes everything.
+type plain struct{}
+
+func (plain) Verify(_ context.Context, bundle []byte) (*prerun.Signed, error) {
+	return &prerun.Signed{PayloadType: dsse.InTotoType, Payload: bundle}, nil
+}
+
+func FuzzStatement(f *testing.F) {
+	good, err := attestation(f).Statement()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		a, err := scan.OpenScan(t.Context(), data, plain{})
+		if err != nil {
+			if !errors.Is(err, scan.ErrResult) && !errors.Is(err, scan.ErrUnbound) {
+				t.Error(err)
+			}
+			return
+		}
+		if again, err := a.Statement(); err != nil || !bytes.Equal(again, data) {
+			t.Errorf("%v: another statement", err)
+		}
+	})
+}

@@ -281,8 +281,8 @@ func (c checker) cached(positives, negatives []Sample) {
 	if !ok {
 		return
 	}
-	if v.Version() != v.Version() {
-		c.Errorf("the version is %q, then %q", v.Version(), v.Version())
+	if first, again := v.Version(), v.Version(); first != again {
+		c.Errorf("the version is %q, then %q", first, again)
 	}
 	s := scan.Scanner{
 		Formats: []scan.Format{c.format}, Cache: scan.Cache{Store: &store{}, Version: "test", InsecureNoSecret: true},
