@@ -199,17 +199,28 @@ func manyGlobals(n int) []byte {
 	return out.Bytes()
 }
 
+// hostileEnv, when set, makes the test binary a child of TestHostileMemory:
+// "scan" scans the hostile inputs, "spend" only asks for more than it may have.
 const hostileEnv = "PRERUN_SCAN_HOSTILE_CHILD"
 
-// addressSpace is the limit of the child in KiB: the gigabyte of addresses that
-// a Go program reserves to start with, and half a gigabyte to work with.
-const addressSpace = 3 << 19
+// dataLimit is what the child may write to, in KiB: heap, stacks and whatever
+// the C library adds in a binary built with cgo. Addresses that are only
+// reserved, gigabytes of them in some builds, do not count.
+const dataLimit = 512 << 10
 
 // runHostileChild scans the hostile inputs when the test binary was started for
 // that, and reports whether it was.
 func runHostileChild() bool {
-	if os.Getenv(hostileEnv) == "" {
+	switch os.Getenv(hostileEnv) {
+	case "":
 		return false
+	case "spend":
+		var spent [][]byte
+		for range dataLimit >> 10 {
+			spent = append(spent, bytes.Repeat([]byte{1}, 1<<20))
+		}
+		fmt.Println(len(spent), "MiB")
+		return true
 	}
 	s := scan.Scanner{Workers: 1, NoDigests: true}
 	inputs := hostile()
@@ -230,20 +241,29 @@ func runHostileChild() bool {
 // effect, when it asks for more memory than the limits promise.
 func TestHostileMemory(t *testing.T) {
 	if testing.Short() || raceEnabled {
-		t.Skip("starts a process, whose addresses the race detector would use up")
+		t.Skip("starts a process, whose memory the race detector would use up")
 	}
 	if runtime.GOOS != "linux" {
-		t.Skip("needs ulimit -v as Linux has it")
+		t.Skip("needs ulimit -d as Linux has it")
 	}
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("sh", "-c", fmt.Sprintf("ulimit -v %d && exec %q", addressSpace, exe))
-	cmd.Env = append(os.Environ(), hostileEnv+"=1", "GOMAXPROCS=2", "GOGC=50")
-	out, err := cmd.CombinedOutput()
+	child := func(task string) ([]byte, error) {
+		// Threads of C take their stack from ulimit -s, and write to little of it.
+		cmd := exec.Command("sh", "-c", fmt.Sprintf("ulimit -s 1024 && ulimit -d %d && exec %q", dataLimit, exe))
+		cmd.Env = append(os.Environ(), hostileEnv+"="+task, "GOMAXPROCS=2", "GOGC=50")
+		return cmd.CombinedOutput()
+	}
+	if out, err := child("spend"); err == nil {
+		t.Skipf("this system does not hold a process to ulimit -d: it spent %s", out)
+	} else if !bytes.Contains(out, []byte("allocate memory")) && !bytes.Contains(out, []byte("out of memory")) {
+		t.Fatalf("the child that asks for too much ends otherwise: %v\n%s", err, out[:min(len(out), 1000)])
+	}
+	out, err := child("scan")
 	if err != nil {
-		t.Fatalf("%v\n%s", err, out[max(0, len(out)-3000):])
+		t.Fatalf("%v\n%s", err, out[:min(len(out), 3000)])
 	}
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	if len(lines) != len(hostile()) {
