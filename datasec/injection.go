@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/text/unicode/norm"
 
@@ -160,28 +161,30 @@ type wording struct {
 	re      *regexp.Regexp
 }
 
-var wordings = []wording{
-	{
-		[]string{"ignore", "disregard", "forget", "override", "bypass"},
-		regexp.MustCompile(`\b(?:ignore|disregard|forget|override|bypass)\s+(?:(?:all|any|every|everything|of|in|the|these|those|your|my|our)\s+){0,4}` +
-			`(?:(?:previous|prior|above|preceding|earlier|former|existing|original|initial|system|other)\s+(?:and\s+)?){1,3}` +
-			`(?:instructions?|prompts?|rules?|directions?|directives?|guidelines?|commands?|constraints?)\b`),
-	},
-	{
-		[]string{"prompt", "instructions"},
-		regexp.MustCompile(`\b(?:reveal|print|repeat|output|show|display|leak|disclose|expose)\s+(?:(?:me|us|all|of|the|your)\s+){0,4}` +
-			`(?:system|initial|hidden|secret|developer)\s+(?:prompt|instructions|message)\b`),
-	},
-	{
-		[]string{"if you are a", "if you're a"},
-		regexp.MustCompile(`\bif\s+you(?:\s+are|'re)\s+an?\s+(?:ai|llm|large\s+language\s+model|language\s+model|ai\s+(?:assistant|agent|model)|chatbot)\b`),
-	},
-}
+var wordings = sync.OnceValue(func() []wording {
+	return []wording{
+		{
+			[]string{"ignore", "disregard", "forget", "override", "bypass"},
+			regexp.MustCompile(`\b(?:ignore|disregard|forget|override|bypass)\s+(?:(?:all|any|every|everything|of|in|the|these|those|your|my|our)\s+){0,4}` +
+				`(?:(?:previous|prior|above|preceding|earlier|former|existing|original|initial|system|other)\s+(?:and\s+)?){1,3}` +
+				`(?:instructions?|prompts?|rules?|directions?|directives?|guidelines?|commands?|constraints?)\b`),
+		},
+		{
+			[]string{"prompt", "instructions"},
+			regexp.MustCompile(`\b(?:reveal|print|repeat|output|show|display|leak|disclose|expose)\s+(?:(?:me|us|all|of|the|your)\s+){0,4}` +
+				`(?:system|initial|hidden|secret|developer)\s+(?:prompt|instructions|message)\b`),
+		},
+		{
+			[]string{"if you are a", "if you're a"},
+			regexp.MustCompile(`\bif\s+you(?:\s+are|'re)\s+an?\s+(?:ai|llm|large\s+language\s+model|language\s+model|ai\s+(?:assistant|agent|model)|chatbot)\b`),
+		},
+	}
+})
 
 // instruction finds the first such wording in lower-case text.
 func instruction(text string) []int {
 	var first []int
-	for _, w := range wordings {
+	for _, w := range wordings() {
 		for _, anchor := range w.anchors {
 			if strings.Contains(text, anchor) {
 				if at := w.re.FindStringIndex(text); at != nil && (first == nil || at[0] < first[0]) {

@@ -15,4 +15,4 @@ var (
 	}
 )
 
-const RoundSize = roundSize
+const AheadSize = aheadSize

@@ -532,7 +532,7 @@ func TestHashMemory(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	mustHash(t, integrity.Hasher{Workers: 2, ShardSize: 8 << 20}, sparse{"big": 256 << 20})
 	runtime.ReadMemStats(&after)
-	if got := after.TotalAlloc - before.TotalAlloc; got > 2*2*integrity.RoundSize+1<<20 {
+	if got := after.TotalAlloc - before.TotalAlloc; got > 2*integrity.AheadSize+1<<20 {
 		t.Errorf("allocated %d bytes", got)
 	}
 }

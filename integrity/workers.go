@@ -16,6 +16,9 @@ func (e *engine) hash(ctx context.Context) {
 	}
 	workers := min(e.workers, n)
 	buffer := max(minBuffer, roundSize*workers/n)
+	if n < e.workers {
+		buffer = aheadSize
+	}
 	buffer = int(min(int64(buffer), max(1, e.jobs[0].end-e.jobs[0].start))) // the first job is the largest
 	p := pool{workers: workers, lanes: lanes, live: n}
 	p.moved.L = &p.mu

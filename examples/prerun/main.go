@@ -21,35 +21,21 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
-	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/prerun/prerun"
+	_ "github.com/prerun/prerun/examples/prerun/internal/lategc"
 	"github.com/prerun/prerun/pipeline/report"
 )
 
 func main() {
-	waitForGarbage()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
-}
-
-// waitForGarbage puts off the first collection until 32 MiB are in use. Most
-// runs end before; collecting the few MiB that linked packages allocate at the
-// start took them a sixth of their time.
-func waitForGarbage() {
-	percent := debug.SetGCPercent(-1)
-	limit := debug.SetMemoryLimit(32 << 20)
-	runtime.AddCleanup(new([32]byte), func(percent int) { // runs once something was collected
-		debug.SetGCPercent(percent)
-		debug.SetMemoryLimit(limit)
-	}, percent)
 }
 
 // run is the whole command.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -18,26 +19,29 @@ type mask struct {
 	with string
 }
 
-// Order matters: a token inside a URL is masked as a token first.
-var masks = []mask{
-	{regexp.MustCompile(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|$)`), "[private key]"},
-	{regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?`), "[token]"},
-	{regexp.MustCompile(`\b(?:sk|pk|rk)[-_](?:ant-|proj-|live_|test_)?[A-Za-z0-9_-]{16,}`), "[secret]"},
-	{regexp.MustCompile(`\b(?:gh[pousr]_|github_pat_|glpat-|hf_|xox[abposr]-|npm_|pypi-|AKIA|ASIA|AIza|ya29\.|SG\.)[A-Za-z0-9_.-]{12,}`), "[secret]"},
-	{regexp.MustCompile(`(?i)(\b(?:password|passwd|pwd|secret|token|api[_-]?key|authorization)["']?\s*[:=]\s*["']?(?:bearer\s+|basic\s+)?|\bbearer\s+)[^\s"',;]{4,}`), "${1}[secret]"},
-	{regexp.MustCompile(`(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@:]+(?::[^\s/@]*)?@`), "${1}[credential]@"},
-	{regexp.MustCompile(`[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}`), "[email]"},
-	{regexp.MustCompile(`\b\d{3}-\d{2}-\d{4}\b`), "[number]"},
-	{regexp.MustCompile(`\b(?:\d[ -]?){12,18}\d\b`), "[number]"},
-	{regexp.MustCompile(`(?:\+|\b00)\d[\d ().-]{6,16}\d\b`), "[phone]"},
-	{regexp.MustCompile(`\(?\b\d{3}\)?[ .-]\d{3}[ .-]\d{4}\b`), "[phone]"},
-	{regexp.MustCompile(`\b[A-Za-z0-9+/_-]{40,}={0,2}`), "[opaque]"},
-}
+// Order matters: a token inside a URL is masked as a token first. Compiling
+// takes what a short run of a command would notice.
+var masks = sync.OnceValue(func() []mask {
+	return []mask{
+		{regexp.MustCompile(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|$)`), "[private key]"},
+		{regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?`), "[token]"},
+		{regexp.MustCompile(`\b(?:sk|pk|rk)[-_](?:ant-|proj-|live_|test_)?[A-Za-z0-9_-]{16,}`), "[secret]"},
+		{regexp.MustCompile(`\b(?:gh[pousr]_|github_pat_|glpat-|hf_|xox[abposr]-|npm_|pypi-|AKIA|ASIA|AIza|ya29\.|SG\.)[A-Za-z0-9_.-]{12,}`), "[secret]"},
+		{regexp.MustCompile(`(?i)(\b(?:password|passwd|pwd|secret|token|api[_-]?key|authorization)["']?\s*[:=]\s*["']?(?:bearer\s+|basic\s+)?|\bbearer\s+)[^\s"',;]{4,}`), "${1}[secret]"},
+		{regexp.MustCompile(`(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@:]+(?::[^\s/@]*)?@`), "${1}[credential]@"},
+		{regexp.MustCompile(`[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}`), "[email]"},
+		{regexp.MustCompile(`\b\d{3}-\d{2}-\d{4}\b`), "[number]"},
+		{regexp.MustCompile(`\b(?:\d[ -]?){12,18}\d\b`), "[number]"},
+		{regexp.MustCompile(`(?:\+|\b00)\d[\d ().-]{6,16}\d\b`), "[phone]"},
+		{regexp.MustCompile(`\(?\b\d{3}\)?[ .-]\d{3}[ .-]\d{4}\b`), "[phone]"},
+		{regexp.MustCompile(`\b[A-Za-z0-9+/_-]{40,}={0,2}`), "[opaque]"},
+	}
+})
 
 // Text masks secrets and personal data in s. It does not escape; use
 // [Excerpt] for what goes into a report.
 func Text(s string) string {
-	for _, m := range masks {
+	for _, m := range masks() {
 		s = m.re.ReplaceAllString(s, m.with)
 	}
 	return s
