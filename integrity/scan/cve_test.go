@@ -48,6 +48,7 @@ func weaknesses() []weakness {
 		{"2025-1944", "picklescan went by one of two names", "m.zip", zipped(build.Member{Name: "data.pkl", Local: "datap.kl", Data: build.Harmless()}), "scan.zip.name-mismatch"},
 		{"2025-1945", "picklescan believed the flags of a member", "m.zip", zipped(build.Member{Name: "data.pkl", Data: build.Harmless(), Flags: 0x20}), "scan.zip.false-flag"},
 		{"2025-32434", "torch.load runs old tar files despite weights_only", "m.pt", build.Tar(build.TarMember{Name: "pickle", Data: build.Harmless()}, build.TarMember{Name: "storages", Data: floats}, build.TarMember{Name: "tensors", Data: floats}), "scan.torch.tar-layout"},
+		{"2026-24747", "torch.load sets items of tensors despite weights_only", "m.pt", torchModel(torchTensor("torch._utils\n_rebuild_tensor_v2", torchStorage("torch\nFloatStorage", 4), 0, []any{4}, []any{1}, "\x89", "N")+"I0\nI7\ns", 16), "scan.pickle.tensor-write"},
 
 		{"2024-3660", "Keras before 2.13 runs Lambda layers", "config.json", keras(lambda), "scan.keras.lambda"},
 		{"2025-9905", "Keras runs Lambda layers of H5 files in safe mode", "m.h5", build.HDF5{Messages: []build.HDF5Message{build.HDF5Text("model_config", string(keras(lambda)))}}.Bytes(), "scan.keras.lambda"},
@@ -82,6 +83,9 @@ func weaknesses() []weakness {
 		{"2024-34359", "llama_cpp_python renders templates without a sandbox", "m.gguf", gguf([]string{"tokenizer.chat_template", "{{ ''.__class__ }}"}, 0, 0), "scan.template.attack"},
 
 		{"2025-23304", "NeMo calls what a configuration names", "m.nemo", build.Tar(build.TarMember{Name: "model_config.yaml", Data: []byte("_target_: os.system\n")}), "scan.config.hydra-target"},
+		{"2025-54412", "skops shows one class for an operator and calls another", "m.skops", build.Skops(`{"__class__": "call", "__module__": "sklearn.linear_model", "__loader__": "OperatorFuncNode", "attrs": {}}`), "scan.skops.type-confusion"},
+		{"2025-54413", "skops shows one class for a method and takes it of another", "m.skops", build.Skops(`{"__class__": "str", "__module__": "builtins", "__loader__": "MethodNode", "content": {"func": "f", "obj": {"__class__": "X", "__module__": "mylib", "__loader__": "ObjectNode"}}}`), "scan.skops.type-confusion"},
+		{"2025-54886", "Card.get_model of skops unpickles what is no archive", "m.skops", build.Attack(), "scan.skops.joblib-fallback"},
 		{"2024-27322", "R evaluates promises of files", "m.rds", build.RDS(3, build.RPromise(nil, build.RInt(build.RUnbound), build.RCall(build.RSymbol("f")))), "scan.r.promise"},
 	}
 }

@@ -122,7 +122,7 @@ func (pickleFormat) Info() Info {
 		Rules: []prerun.Rule{
 			rulePickleCall, rulePickleDenied, rulePickleCallUnlisted, rulePickleChecked, rulePickleUnlisted, rulePickleArguments,
 			rulePickleDynamic, rulePickleComputed, rulePickleExtension, rulePickleWrite, rulePickleOddName,
-			rulePickleDivergence, rulePickleMemo, rulePicklePayload,
+			rulePickleDivergence, rulePickleMemo, rulePicklePayload, ruleTensorWrite, ruleTensorSize,
 		},
 	}
 }
@@ -153,6 +153,9 @@ func (f pickleFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
 		}
 	}
 	s.divergences(t)
+	s.tensorWrites(t)
+	s.overruns(t)
+	s.storages(t)
 	for _, x := range t.Exceeded {
 		s.out.Gap(fmt.Sprintf("the pickle goes over the limit of %s", x.Limit), x.Offset, 0)
 	}

@@ -144,6 +144,14 @@ func torchExamples() map[string]ruleExample {
 				build.TarMember{Name: "pickle", Data: build.Harmless()}, build.TarMember{Name: "sys_info", Data: build.Harmless()},
 			),
 		},
+		"scan.pickle.tensor-write": {
+			looks: "`SETITEM` on the result of `_rebuild_tensor_v2`.", file: "m.pt",
+			data: torchModel(torchTensor("torch._utils\n_rebuild_tensor_v2", torchStorage("torch\nFloatStorage", 4), 0, []any{4}, []any{1}, "\x89", "N")+"I0\nI7\ns", 16),
+		},
+		"scan.pickle.tensor-size": {
+			looks: "a tensor of five floats over a storage of four.", file: "m.pt",
+			data: torchModel(torchTensor("torch._utils\n_rebuild_tensor_v2", torchStorage("torch\nFloatStorage", 4), 0, []any{5}, []any{1}, "\x89", "N"), 16),
+		},
 		"scan.torchscript.reaching-operator": {looks: "code that calls `torch.from_file(\"/etc/passwd\")`.", file: "m.pt", data: with(`x2 = torch.from_file("/etc/passwd", False, 10)`)},
 		"scan.torchscript.custom-operator":   {looks: "code that calls `ops.torch_scatter.sum`.", file: "m.pt", data: with(`x2 = ops.torch_scatter.sum(x1)`)},
 		"scan.torchscript.python-code":       {looks: "code that calls `eval`.", file: "m.pt", data: with(`eval("1")`)},

@@ -317,7 +317,7 @@ const buildsKept = 16
 
 // method records the call of a method of an instance.
 func (m *machine) method(target value, method string, args value) {
-	if method != "__setstate__" {
+	if changes(method) {
 		args = value{} // the items stand in the trace where they are made
 	}
 	m.call(target, method, args)
@@ -344,6 +344,7 @@ func (m *machine) call(callee value, method string, args value) value {
 	fresh := m.opAt >= m.replay
 	if fresh && class >= 0 {
 		m.t.Globals[class].Calls++
+		m.tensor(class, args)
 	}
 	if alt, ok := m.alternative(callee); ok && alt.typ == GlobalRef && fresh {
 		m.t.Globals[alt.n].Calls++
@@ -369,7 +370,7 @@ func (m *machine) call(callee value, method string, args value) value {
 		result.at = int64(i)
 		return result
 	}
-	if len(m.t.Calls) >= m.lim.Records {
+	if len(m.t.Calls) >= m.lim.Records && (class < 0 || !changes(method)) {
 		if class >= 0 {
 			m.t.Globals[class].Unseen++
 		} else {
@@ -387,6 +388,10 @@ func (m *machine) call(callee value, method string, args value) value {
 	result.at = int64(i)
 	return result
 }
+
+// changes reports a method that adds to an instance. Such calls are kept without
+// what is added: those of one class are one entry, and none is dropped.
+func changes(method string) bool { return method != "" && method != "__setstate__" }
 
 // effects follows the few calls whose result the machine must know.
 func (m *machine) effects(class int, args value, result *value) {

@@ -4,7 +4,7 @@ import "cmp"
 
 // Limits bound a scan. A zero field means the default that stands behind it.
 // The peak memory is at most some 64 bytes for each of Stack, Memo and Values,
-// Texts, and 256 bytes for each record of the five slices of a [Trace]; below
+// Texts, and 256 bytes for each record of the six slices of a [Trace]; below
 // that, 320 bytes for each byte read.
 type Limits struct {
 	Ops     int64 // opcodes executed over all readings; 1<<28

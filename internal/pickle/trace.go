@@ -10,6 +10,7 @@ type Trace struct {
 	Calls         []Call
 	Writes        []Write
 	PersistentIDs []PersistentID
+	Overruns      []Overrun
 	Buffers       []Buffer // out-of-band buffers asked for
 	Divergences   []Divergence
 	Nested        []Nested
