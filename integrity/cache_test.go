@@ -171,6 +171,19 @@ func TestCacheUnsettled(t *testing.T) {
 	}
 }
 
+// TestCacheIdentify: whatever the caller's identity leaves out, a file of
+// another size is another file.
+func TestCacheIdentify(t *testing.T) {
+	c := &integrity.Cache{Now: later, Identify: func(info fs.FileInfo) (integrity.Identity, bool) {
+		return integrity.Identity{Key: info.Name(), Changed: info.ModTime()}, true
+	}}
+	for _, content := range []string{"x", "longer"} {
+		if _, read := hashed(t, integrity.Hasher{Cache: c}, fstest.MapFS{"a": {Data: []byte(content)}}); !read["a"] {
+			t.Errorf("%q was not read", content)
+		}
+	}
+}
+
 // TestCacheParanoid exchanges content under restored times before a verifier
 // that believes the time of modification, one that asks the system, and one
 // without a cache, which is the setting for the paranoid and the default.

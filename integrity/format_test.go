@@ -95,14 +95,7 @@ func formatVectors(t *testing.T) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signer, err := integrity.NewKeySigner(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	trust, err := integrity.NewKeyVerifier(key.Public())
-	if err != nil {
-		t.Fatal(err)
-	}
+	signer, trust := keyPairOf(t, key)
 
 	m := mustHash(t, integrity.Hasher{Ignore: []string{"tmp"}}, tiny())
 	statement, err := integrity.Signing{Name: "tiny"}.Statement(m)
@@ -288,7 +281,7 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 
-	for _, leaf := range []string{"oci", "sigstore"} {
+	for _, leaf := range []string{"oci", "pkcs11", "sigstore"} {
 		tests := testSource(t, leaf)
 		for _, kind := range exportedErrors(t, leaf) {
 			if !strings.Contains(tests, leaf+"."+kind) {

@@ -480,6 +480,16 @@ func TestChangedWhileRead(t *testing.T) {
 			t.Errorf("error %v, want %v", err, integrity.ErrChanged)
 		}
 	})
+	t.Run("rewritten_without_identity", func(t *testing.T) {
+		tree := fstest.MapFS{"a": {Data: []byte("x"), ModTime: time.Unix(1e9, 0)}}
+		rewritten := openFS{tree, func(name string) {
+			if name == "a" {
+				tree["a"] = &fstest.MapFile{Data: []byte("y"), ModTime: time.Unix(1e9, 1)}
+			}
+		}}
+		_, err := integrity.Hasher{Workers: 1}.Hash(t.Context(), rewritten)
+		wantKind(t, err, integrity.ErrChanged)
+	})
 }
 
 type openFS struct {

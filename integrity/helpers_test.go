@@ -1,6 +1,7 @@
 package integrity_test
 
 import (
+	"crypto"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -32,7 +33,12 @@ func TestMain(m *testing.M) {
 // testKeys is a signer and a verifier of one key derived from a label.
 func testKeys(t testing.TB, label string) (*integrity.KeySigner, *integrity.KeyVerifier) {
 	t.Helper()
-	key := keys.Demo(label)
+	return keyPairOf(t, keys.Demo(label))
+}
+
+// keyPairOf is a signer and a verifier of a key.
+func keyPairOf(t testing.TB, key crypto.Signer) (*integrity.KeySigner, *integrity.KeyVerifier) {
+	t.Helper()
 	signer, err := integrity.NewKeySigner(key)
 	if err != nil {
 		t.Fatal(err)

@@ -15,11 +15,3 @@ func systemState(info fs.FileInfo) (s fileState, ok bool) {
 		st.Mtimespec.Sec, st.Mtimespec.Nsec, st.Ctimespec.Sec, st.Ctimespec.Nsec,
 	}, true
 }
-
-func systemLinks(info fs.FileInfo) (n uint64, ok bool) {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return 0, false
-	}
-	return uint64(st.Nlink), true // the width differs between architectures
-}

@@ -15,11 +15,3 @@ func systemState(info fs.FileInfo) (s fileState, ok bool) {
 		int64(st.Mtim.Sec), int64(st.Mtim.Nsec), int64(st.Ctim.Sec), int64(st.Ctim.Nsec),
 	}, true
 }
-
-func systemLinks(info fs.FileInfo) (n uint64, ok bool) {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return 0, false
-	}
-	return uint64(st.Nlink), true // the width differs between architectures
-}

@@ -74,14 +74,7 @@ func newKeyPair(t *testing.T, curve elliptic.Curve) keyPair {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signer, err := integrity.NewKeySigner(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	trust, err := integrity.NewKeyVerifier(key.Public())
-	if err != nil {
-		t.Fatal(err)
-	}
+	signer, trust := keyPairOf(t, key)
 	dir := t.TempDir()
 	write("key", string(private))(t, dir)
 	write("pub", string(public))(t, dir)

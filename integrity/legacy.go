@@ -39,5 +39,5 @@ func (p *statementParser) legacyStatement(v *strictjson.Value) (*statement, erro
 	if err := m.Check(); err != nil {
 		return nil, err
 	}
-	return &statement{manifest: m}, nil
+	return &statement{manifest: m, old: true}, nil
 }

@@ -44,6 +44,7 @@ const (
 type statement struct {
 	name     string // of the subject
 	manifest *Manifest
+	old      bool // of version 0.2
 	lenient  []Leniency
 }
 

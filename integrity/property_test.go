@@ -22,7 +22,6 @@ import (
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/integrity"
 	"github.com/prerun/prerun/internal/digestx"
-	"github.com/prerun/prerun/internal/keys"
 )
 
 // drawTree draws a model with awkward names and sizes around the shard size.
@@ -106,14 +105,7 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := integrity.NewKeySigner(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		v, err := integrity.NewKeyVerifier(key.Public())
-		if err != nil {
-			t.Fatal(err)
-		}
+		s, v := keyPairOf(t, key)
 		signers, trusts = append(signers, s), append(trusts, v)
 	}
 	rapid.Check(t, func(t *rapid.T) {
@@ -291,15 +283,7 @@ func forEachMutant(data []byte, f func(i int, c byte)) {
 }
 
 func FuzzVerify(f *testing.F) {
-	key := keys.Demo("fuzz")
-	signer, err := integrity.NewKeySigner(key)
-	if err != nil {
-		f.Fatal(err)
-	}
-	trust, err := integrity.NewKeyVerifier(key.Public())
-	if err != nil {
-		f.Fatal(err)
-	}
+	signer, trust := testKeys(f, "fuzz")
 	tree := tiny()
 	bundle := mustSign(f, mustHash(f, integrity.Hasher{}, tree), signer)
 	sharded := mustSign(f, mustHash(f, integrity.Hasher{ShardSize: 3}, tree), signer)

@@ -3,6 +3,7 @@ package integrity_test
 import (
 	"bytes"
 	"crypto"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
@@ -295,9 +296,51 @@ func trapV02(t *testing.T) {
 		}
 		_, err = v.verify(t, integrity.Verifier{InsecureAcceptV02: true, Strict: true}, trust)
 		wantKind(t, err, integrity.ErrStatement)
+		trapV02Encoding(t)
 		return
 	}
 	t.Error("the bundle of version 0.2 is missing")
+}
+
+// trapV02Encoding: the old encoding is for old statements. Under a new one it is
+// a bad signature, and nothing that a leniency lets pass.
+func trapV02Encoding(t *testing.T) {
+	root := issue(t, "root", nil, authority)
+	leaf := issue(t, "leaf", root, nil)
+	signer, err := integrity.NewCertificateSigner(leaf.key, leaf.Certificate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trust := trusting(root)
+	const old = `{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"a.txt","digest":{"sha256":"` + sumA + `"}}],` +
+		`"predicateType":"https://model_signing/Digests/v0.1","predicate":{"unused":""}}`
+	for _, tt := range []struct {
+		payload   string
+		off, asks error // without and with InsecureAcceptV02
+	}{
+		{old, integrity.ErrUnsupported, nil},
+		{statement(serializeFiles, resource{Name: "a.txt", Digest: sumA}), integrity.ErrUnsupported, integrity.ErrSignature},
+	} {
+		bundle, err := signer.Sign(t.Context(), integrity.StatementType, []byte(tt.payload))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.Sum256(fmt.Appendf(nil, "DSSEV1 28 application/vnd.in-toto+json %d b'%s'", len(tt.payload), tt.payload))
+		sig, err := leaf.key.Sign(nil, sum[:], crypto.SHA256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bundle = []byte(replace(t, string(bundle), base64.StdEncoding.EncodeToString([]byte(view(bundle).Sig)), base64.StdEncoding.EncodeToString(sig)))
+		model := fstest.MapFS{"a.txt": tiny()["a.txt"]}
+		for accept, want := range map[bool]error{false: tt.off, true: tt.asks} {
+			r, err := integrity.Verifier{InsecureAcceptV02: accept}.Verify(t.Context(), model, bundle, &trust)
+			wantKind(t, err, want)
+			if (r.Signed != nil) != (err == nil) {
+				t.Errorf("accepting %v: signed %v, error %v", accept, r.Signed, err)
+			}
+			checkSource(t, r, err)
+		}
+	}
 }
 
 func trapHint(t *testing.T) {
@@ -402,16 +445,7 @@ func trapUnsigned(t *testing.T) {
 }
 
 func trapEncryptedKey(t *testing.T) {
-	// As OpenSSL writes it: AES-256 under PBKDF2 with SHA-256.
-	const file = `-----BEGIN ENCRYPTED PRIVATE KEY-----
-MIHsMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAj7Yh2vfC0EIgICCAAw
-DAYIKoZIhvcNAgkFADAdBglghkgBZQMEASoEEMgQQaUzRJ6VFIeqHA0JzhQEgZAP
-rDjFtmx1SnxiNTDhK+0tkLRg9dDuWxVuh9yCQ2ople387wLbnz2bGfgBCzQZeZ0Q
-fAz+uRSIeIHDxp2F8nxj75GxXYzN4+SmcnTmxf3UmGWo3wz/Z1QSy4yeC+r7eYn/
-SXARRfXFUoE44WmGo70uhlSYmq7HrLz0BIog6yDPRSMUVAS/aCktSGQ4oxZDvjg=
------END ENCRYPTED PRIVATE KEY-----
-`
-	key, err := integrity.ParsePrivateKey([]byte(file), []byte("hunter2"))
+	key, err := integrity.ParsePrivateKey([]byte(lockedKey), []byte("hunter2"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -419,7 +453,7 @@ SXARRfXFUoE44WmGo70uhlSYmq7HrLz0BIog6yDPRSMUVAS/aCktSGQ4oxZDvjg=
 		t.Error(err)
 	}
 	for _, passphrase := range []string{"", "hunter3"} {
-		if _, err := integrity.ParsePrivateKey([]byte(file), []byte(passphrase)); err == nil {
+		if _, err := integrity.ParsePrivateKey([]byte(lockedKey), []byte(passphrase)); err == nil {
 			t.Errorf("decrypted with %q", passphrase)
 		}
 	}

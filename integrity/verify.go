@@ -122,12 +122,15 @@ func (v Verifier) open(ctx context.Context, bundle []byte, trust prerun.Verifier
 	if misplaced && v.Strict {
 		return r, r.fail(v.bundleName(), newError(ErrBundle, "", keyless))
 	}
-	signed, err := v.authenticate(ctx, bundle, b, trust)
+	signed, old, err := v.authenticate(ctx, bundle, b, trust)
 	if err != nil {
 		return r, r.fail(v.bundleName(), err)
 	}
-	r.Signed = signed
 	s, err := parseStatement(ctx, signed.Payload, v.Strict, v.InsecureAcceptV02)
+	if err == nil && old && !s.old {
+		return r, r.fail(v.bundleName(), newError(ErrSignature, "", "it is by the encoding of version 0.2, under a statement of version 1.0"))
+	}
+	r.Signed = signed
 	if err != nil {
 		return r, r.fail(v.bundleName(), err)
 	}
@@ -155,31 +158,31 @@ type parsedVerifier interface {
 	verifyParsed(ctx context.Context, b *dsse.Bundle) (*prerun.Signed, error)
 }
 
-func (v Verifier) authenticate(ctx context.Context, bundle []byte, b *dsse.Bundle, trust prerun.Verifier) (*prerun.Signed, error) {
-	var signed *prerun.Signed
-	var err error
+// authenticate asks trust who signed. Old says that it was by the encoding of
+// version 0.2, which goes with statements of that version alone.
+func (v Verifier) authenticate(ctx context.Context, bundle []byte, b *dsse.Bundle, trust prerun.Verifier) (signed *prerun.Signed, old bool, err error) {
 	if own, ok := trust.(parsedVerifier); ok {
 		signed, err = own.verifyParsed(ctx, b)
 	} else {
 		signed, err = trust.Verify(ctx, bundle)
 	}
 	if legacy, ok := trust.(v02Verifier); ok && errors.Is(err, ErrSignature) {
-		if old, errOld := legacy.VerifyV02(ctx, bundle); errOld == nil {
+		if bySHA256, errOld := legacy.VerifyV02(ctx, bundle); errOld == nil {
 			if !v.InsecureAcceptV02 {
-				return nil, newError(ErrUnsupported, "", "a bundle of version 0.2, which commits to less")
+				return nil, false, newError(ErrUnsupported, "", "a bundle of version 0.2, which commits to less")
 			}
-			signed, err = old, nil
+			signed, old, err = bySHA256, true, nil
 		}
 	}
 	switch {
 	case err != nil:
-		return nil, trustError(err)
+		return nil, false, trustError(err)
 	case signed == nil:
-		return nil, errors.New("trust could not be decided: the verifier returned nothing")
+		return nil, false, errors.New("trust could not be decided: the verifier returned nothing")
 	case signed.PayloadType != StatementType:
-		return nil, newError(ErrBundle, "", "payload type %q, want %q", signed.PayloadType, StatementType)
+		return nil, false, newError(ErrBundle, "", "payload type %q, want %q", signed.PayloadType, StatementType)
 	}
-	return signed, nil
+	return signed, old, nil
 }
 
 func (v Verifier) compareFolder(ctx context.Context, fsys fs.FS, r *Result) error {

@@ -83,8 +83,8 @@ func (c VerifyModel) info(res *integrity.Result) *ModelInfo {
 
 // VerifyFacts are the facts of a verification as reports show them: signer,
 // times[]{source, time}, root, parameters{method, algorithm, shard_size,
-// allow_symlinks, ignore[]}, leniencies[]{code, detail}. Without a good signature
-// the last stands alone.
+// allow_symlinks, ignore[]}, ignored[] of what was left out and exists,
+// leniencies[]{code, detail}. Without a good signature the last stands alone.
 func VerifyFacts(res *integrity.Result) map[string]any {
 	facts := map[string]any{"leniencies": leniencies(res)}
 	if res.Signed != nil {
@@ -101,6 +101,7 @@ func VerifyFacts(res *integrity.Result) map[string]any {
 			"method": m.Method(), "algorithm": m.Algorithm, "shard_size": m.ShardSize,
 			"allow_symlinks": m.AllowSymlinks, "ignore": notNil(m.Ignore),
 		}
+		facts["ignored"] = notNil(res.Ignored)
 	}
 	return facts
 }

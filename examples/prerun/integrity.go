@@ -80,6 +80,9 @@ func listManifest(w io.Writer, m *integrity.Manifest) error {
 	if python := m.PythonRoot(); python != m.Root() {
 		fmt.Fprintf(w, "python root %s\n", python)
 	}
+	for _, name := range m.Uncovered {
+		fmt.Fprintf(w, "not covered %s\n", prerun.EscapePath(name))
+	}
 	fmt.Fprintln(w)
 	for _, r := range m.Resources {
 		if _, err := fmt.Fprintf(w, "%s  %s\n", r.Digest, prerun.EscapePath(r.Name())); err != nil {
@@ -97,14 +100,14 @@ func manifestSource(p *place, m *integrity.Manifest) prerun.Source {
 	return prerun.NewSource(subjects, nil, nil)
 }
 
-// manifestFacts are root and resources[]{name, algorithm, digest}, and
-// python_root where the Python tool's order gives another root.
+// manifestFacts are root, resources[]{name, algorithm, digest}, uncovered[],
+// and python_root where the Python tool's order gives another root.
 func manifestFacts(m *integrity.Manifest) map[string]any {
 	resources := []map[string]string{}
 	for _, r := range m.Resources {
 		resources = append(resources, map[string]string{"name": r.Name(), "algorithm": m.Algorithm, "digest": r.Digest.String()})
 	}
-	facts := map[string]any{"root": m.Root().String(), "resources": resources}
+	facts := map[string]any{"root": m.Root().String(), "resources": resources, "uncovered": append([]string{}, m.Uncovered...)}
 	if python := m.PythonRoot(); python != m.Root() {
 		facts["python_root"] = python.String()
 	}
@@ -140,6 +143,15 @@ func (s *signing) key(ctx context.Context) (crypto.Signer, func(), error) {
 	return openKey(ctx, s.privateKey, s.passwordFile)
 }
 
+// unfit is an error about a key that was read and does not serve. The URI of a
+// token may hold its PIN, and is not repeated.
+func (s *signing) unfit(err error) error {
+	if onToken(s.privateKey) {
+		return fmt.Errorf("--private-key: %w", err)
+	}
+	return named(s.privateKey, err)
+}
+
 // sign hashes, signs and writes the bundle; the report goes to standard output.
 // A bundle inside the model is recorded as ignored.
 func (s *signing) sign(ctx context.Context, a *app, path string, signer prerun.Signer) error {
@@ -168,7 +180,11 @@ func (s *signing) sign(ctx context.Context, a *app, path string, signer prerun.S
 	if err := outfile.Write(bundleFile, bundle, 0o644); err != nil {
 		return err
 	}
-	return a.finish(manifestSource(p, m), manifestFacts(m), summary("signed; the bundle is %q", bundleFile))
+	told := fmt.Sprintf("signed; the bundle is %q", bundleFile)
+	if n := len(m.Uncovered); n > 0 {
+		told += fmt.Sprintf("; the signature cannot cover %s, such as %q", count(n, "path"), m.Uncovered[0])
+	}
+	return a.finish(manifestSource(p, m), manifestFacts(m), summary("%s", told))
 }
 
 func (a *app) signKeyCommand() *cobra.Command {
@@ -183,7 +199,7 @@ func (a *app) signKeyCommand() *cobra.Command {
 			defer done()
 			signer, err := integrity.NewKeySigner(key)
 			if err != nil {
-				return err
+				return s.unfit(err)
 			}
 			stamped, err := s.timestamps.stamped(signer)
 			if err != nil {
@@ -214,7 +230,7 @@ func (a *app) signCertificateCommand() *cobra.Command {
 			}
 			signer, err := integrity.NewCertificateSigner(key, certs[0], certs[1:]...)
 			if err != nil {
-				return err
+				return fmt.Errorf("%w (certificate %q)", s.unfit(err), leafFile)
 			}
 			stamped, err := s.timestamps.stamped(signer)
 			if err != nil {
@@ -353,7 +369,7 @@ func (a *app) verifyCertificateCommand() *cobra.Command {
 			}
 			trust, err := integrity.NewCertificateVerifier(certs...)
 			if err != nil {
-				return err
+				return fmt.Errorf("--certificate-chain: %w", err)
 			}
 			trust.Now = a.now
 			if trust.Times, err = times.trust(); err != nil {

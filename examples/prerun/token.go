@@ -10,10 +10,15 @@ import (
 	"github.com/prerun/prerun/integrity/pkcs11"
 )
 
+// onToken tells the URI of a key from the name of a file.
+func onToken(name string) bool {
+	return len(name) >= len(pkcs11.Scheme) && strings.EqualFold(name[:len(pkcs11.Scheme)], pkcs11.Scheme)
+}
+
 // openKey opens a private key: a PEM file, or a key on a token by its URI. The
 // password is that of the file, or the PIN of the token.
 func openKey(ctx context.Context, name, passwordFile string) (key crypto.Signer, done func(), err error) {
-	if len(name) < len(pkcs11.Scheme) || !strings.EqualFold(name[:len(pkcs11.Scheme)], pkcs11.Scheme) {
+	if !onToken(name) {
 		key, err := readPrivateKey(name, passwordFile)
 		return key, func() {}, err
 	}

@@ -138,7 +138,7 @@ func (img *Image) fill(ctx context.Context, store Store, m *wireManifest) error 
 	return nameLayers(img, m.Layers, kit)
 }
 
-// Manifest lists the layers by name and digest, as a [integrity.Hasher] lists a
+// Manifest lists the layers by name and digest, as an [integrity.Hasher] lists a
 // folder in which each layer is a file. It fails with [ErrUnnamed] when a layer
 // has no name: a list without it would let the layer be anything.
 //

@@ -125,6 +125,12 @@ func absolute(slashed string) bool {
 		len(slashed) >= 2 && slashed[1] == ':' && unicode.IsLetter(rune(slashed[0]))
 }
 
+// elsewhere reports whether a path that a model states does not start in the
+// model's folder at all: it is absolute, a URL, or cut short by a NUL byte.
+func elsewhere(slashed string) bool {
+	return absolute(slashed) || strings.Contains(slashed, "://") || strings.ContainsRune(slashed, 0)
+}
+
 // climbs reports whether a path leaves its root at any point, even if it comes
 // back.
 func climbs(slashed string) bool {

@@ -60,9 +60,7 @@ func graphFinding(out *Sink, rule prerun.Rule, sev prerun.Severity, at flatbuf.R
 // after cleaning, because loaders clean too.
 func outside(location string) bool {
 	slashed := strings.ReplaceAll(location, `\`, "/")
-	clean := path.Clean(slashed)
-	return location == "" || strings.ContainsRune(location, 0) || absolute(slashed) || strings.Contains(slashed, "://") ||
-		clean == ".." || strings.HasPrefix(clean, "../")
+	return location == "" || elsewhere(slashed) || climbs(path.Clean(slashed))
 }
 
 // sibling finds a file that a model names relative to its own folder. linked

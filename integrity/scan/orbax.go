@@ -199,7 +199,7 @@ func (o *orbaxScan) sharding(root *strictjson.Value) {
 // only on the way.
 func leaves(name string) bool {
 	slashed := strings.ReplaceAll(name, `\`, "/")
-	return absolute(slashed) || climbs(slashed) || strings.Contains(slashed, "://") || strings.ContainsRune(name, 0)
+	return elsewhere(slashed) || climbs(slashed)
 }
 
 // ocdbtFormat reads the manifest of TensorStore's database format, in which

@@ -9,7 +9,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"net/url"
+	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -190,6 +192,9 @@ func TestWorkflowIdentities(t *testing.T) {
 		{"lines_do_not_count", sigstore.Identity{SubjectPattern: `(?m)^https://ci\.example\.org/team$`}, false},
 		{"prefix", sigstore.Identity{SubjectPattern: `https://ci\.example\.org/team/model/`}, false},
 		{"suffix", sigstore.Identity{SubjectPattern: `release\.yml@refs/tags/v1`}, false},
+		{"quoted_to_the_end", sigstore.Identity{SubjectPattern: `\Q` + workflow}, true},
+		{"quoted_alternative", sigstore.Identity{SubjectPattern: `x|\Q` + workflow[:len(workflow)-1]}, false},
+		{"case_folded", sigstore.Identity{SubjectPattern: `(?i)` + regexp.QuoteMeta(strings.ToUpper(workflow))}, true},
 		{"other_case", sigstore.Identity{Subject: "HTTPS" + workflow[5:]}, false},
 		{"other_tag", sigstore.Identity{Subject: workflow + "0"}, false},
 		{"part", sigstore.Identity{Subject: workflow[:len(workflow)-1]}, false},

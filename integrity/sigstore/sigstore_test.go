@@ -303,6 +303,8 @@ func TestNoPolicyIsNone(t *testing.T) {
 		"both":                  {{Subject: subject, SubjectPattern: subject, Issuer: issuer}},
 		"bad_pattern":           {{SubjectPattern: "(", Issuer: issuer}},
 		"escaping_pattern":      {{SubjectPattern: "x)|(.*", Issuer: issuer}},
+		"quoted_escape":         {{SubjectPattern: `\Qx)|(.*\E)`, Issuer: issuer}},
+		"deep_pattern":          {{SubjectPattern: strings.Repeat("(", 1000) + "x" + strings.Repeat(")", 1000), Issuer: issuer}},
 		"pattern_of_everything": {{SubjectPattern: ".*", Issuer: issuer}},
 		"one_of_two":            {{Subject: subject, Issuer: issuer}, {}},
 	} {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/bundle"
@@ -50,16 +51,22 @@ func anchored(what, exact, pattern string) (string, error) {
 	case pattern == "":
 		return "", fmt.Errorf("identity: no %s", what)
 	}
-	// Compiled alone first: parentheses that close more than they open would
-	// escape from the anchors.
-	re, err := regexp.Compile(pattern)
+	// Parsed alone and written anew: text put between anchors as it stands could
+	// escape from them, by parentheses that close more than they open or by \Q,
+	// which quotes to the end.
+	re, err := syntax.Parse(pattern, syntax.Perl)
 	if err != nil {
 		return "", fmt.Errorf("identity: %s pattern: %w", what, err)
 	}
-	if whole := regexp.MustCompile(`\A(?:` + pattern + `)\z`); whole.MatchString("") {
-		return "", fmt.Errorf("identity: %s pattern %q matches even nothing", what, re)
+	text := `\A(?:` + re.String() + `)\z`
+	whole, err := regexp.Compile(text)
+	switch {
+	case err != nil: // the anchors made it too deep
+		return "", fmt.Errorf("identity: %s pattern: %w", what, err)
+	case whole.MatchString(""):
+		return "", fmt.Errorf("identity: %s pattern %q matches even nothing", what, pattern)
 	}
-	return `\A(?:` + pattern + `)\z`, nil
+	return text, nil
 }
 
 // A Policy says what a bundle must show.
