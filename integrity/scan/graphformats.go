@@ -21,7 +21,7 @@ func graphFormats() []Format {
 		coremlWeightsFormat{},
 		coremlPackageFormat{},
 		openvinoFormat{},
-		placedFormat{"openvino-weights", openvinoWeights},
+		placedFormat{openvinoWeightsID, openvinoWeights},
 		paddleFormat{},
 		paddleJSONFormat{},
 		paddleParamsFormat{},

@@ -273,6 +273,14 @@ func TestOpenVINO(t *testing.T) {
 		{"utf16", "m.xml", []byte("\xff\xfe<\x00n\x00e\x00t\x00>\x00"), bin, scan.Unknown, scan.Failed, nil},
 		{"deep", "m.xml", []byte("<net>" + strings.Repeat("<a>", 1000)), bin, scan.Unknown, scan.Inconclusive, nil},
 		{"weights_elf", "m.bin", slices.Concat(make([]byte, 16), build.ELF()), map[string][]byte{"m.xml": plain}, scan.Malicious, scan.Complete, []string{"scan.file.embedded-executable"}},
+		{"weights_of_other_xml", "m.bin", make([]byte, 16), map[string][]byte{"m.xml": []byte(`<svg><g/></svg>`)}, scan.Unknown, scan.Inconclusive, nil},
+		{"weights_of_empty_xml", "m.bin", make([]byte, 16), map[string][]byte{"m.xml": {}}, scan.Unknown, scan.Inconclusive, nil},
+		{"weights_of_text", "pytorch_model.bin", make([]byte, 16), map[string][]byte{"pytorch_model.xml": []byte("net\n")}, scan.Unknown, scan.Inconclusive, nil},
+		{"weights_zip", "pytorch_model.bin", build.Zip(build.Member{Name: "a/data.pkl", Data: build.Attack()}), map[string][]byte{"pytorch_model.xml": plain}, scan.Malicious, scan.Complete, []string{"scan.pickle.call-on-load"}},
+		{"weights_tar", "pytorch_model.bin", build.Tar(build.TarMember{Name: "a/data.pkl", Data: build.Attack()}), map[string][]byte{"pytorch_model.xml": plain}, scan.Malicious, scan.Complete, []string{"scan.pickle.call-on-load"}},
+		{"weights_pickle_of_other_xml", "pytorch_model.bin", build.Harmless(), map[string][]byte{"pytorch_model.xml": []byte(`<svg/>`)}, scan.Clean, scan.Complete, nil},
+		{"zipped", "m.zip", build.Zip(build.Member{Name: "m.xml", Data: plain}, build.Member{Name: "m.bin", Data: make([]byte, 16)}), nil, scan.Clean, scan.Complete, nil},
+		{"zipped_other_xml", "m.zip", build.Zip(build.Member{Name: "m.xml", Data: []byte(`<svg/>`)}, build.Member{Name: "m.bin", Data: make([]byte, 16)}), nil, scan.Unknown, scan.Inconclusive, nil},
 		{"weights_pickle", "m.bin", build.Attack(), map[string][]byte{"m.xml": plain}, scan.Malicious, scan.Complete, []string{"scan.pickle.call-on-load"}},
 	})
 }

@@ -216,7 +216,8 @@ func (f placedFormat) Match(p Probe) Match {
 
 func (placedFormat) Scan(context.Context, *Artifact, *Sink) error { return nil }
 
-// openvinoWeights are the weights beside an XML of the same name.
+// openvinoWeights are the weights beside an XML of the same name. Whether that
+// is a model turns out when it is scanned itself, see [orphans].
 func openvinoWeights(p Probe) bool {
 	stem, ok := strings.CutSuffix(p.Name, ".bin")
 	if !ok {
@@ -224,4 +225,37 @@ func openvinoWeights(p Probe) bool {
 	}
 	_, ok = p.Tree.Lookup(stem + ".xml")
 	return ok
+}
+
+const openvinoWeightsID = "openvino-weights"
+
+// orphans makes it a gap where nothing but its place says what a file is, and
+// the XML there is no model after all: loaders of other kinds may open it.
+// Results are those of one folder or container, by path within it or with it.
+func orphans(results []FileResult) (changed bool) {
+	models := make(map[string]bool)
+	for i := range results {
+		f := &results[i]
+		if orphans(f.Inside) {
+			for j := range f.Inside {
+				f.Completeness = worse(f.Completeness, f.Inside[j].Completeness)
+			}
+			f.conclude()
+			changed = true
+		}
+		if slices.Contains(f.Formats, "openvino") {
+			models[f.Path] = true
+		}
+	}
+	for i := range results {
+		f := &results[i]
+		if !slices.Contains(f.Formats, openvinoWeightsID) || len(f.Formats) > 1 || models[strings.TrimSuffix(f.Path, ".bin")+".xml"] {
+			continue
+		}
+		f.Gaps = append(f.Gaps, prerun.Gap{Location: prerun.Location{Path: f.Path}, Reason: "no format recognised this file, and the XML of its name is no OpenVINO model"})
+		f.Completeness = worse(f.Completeness, Inconclusive)
+		f.conclude()
+		changed = true
+	}
+	return changed
 }

@@ -70,6 +70,7 @@ func (s Scanner) Scan(ctx context.Context, fsys fs.FS) (*Result, error) {
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+	orphans(out)
 	for i, e := range names {
 		if b := t.hub.blobs[e.Path]; b != nil && len(b.names) > 0 {
 			out[i] = t.blob(ctx, b, e.Path, out)
@@ -100,7 +101,9 @@ func (s Scanner) ScanFile(ctx context.Context, name string, r io.ReaderAt, size 
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	return newResult([]FileResult{res}, s.RuleSets), nil
+	files := []FileResult{res}
+	orphans(files)
+	return newResult(files, s.RuleSets), nil
 }
 
 func (s Scanner) workers() int {
