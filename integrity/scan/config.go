@@ -41,7 +41,7 @@ var (
 	}
 	ruleHydraTarget = prerun.Rule{
 		ID: "scan.config.hydra-target", Title: "configuration that names a callable", Severity: prerun.Low,
-		Help: "The configuration names a Python callable under _target_, which Hydra imports and calls while the model is set up. The finding is high when the callable runs commands or code. Allow only targets that you know.",
+		Help: "The configuration names a Python callable under _target_, which Hydra imports and calls while the model is set up, or as a pyref of Fiddle, as NeMo 2 does in io.json. The finding is high when the callable runs commands or code. Allow only targets that you know.",
 		Refs: []prerun.Reference{refForeignCode, cve("2025-23304")},
 	}
 )
@@ -75,7 +75,7 @@ const (
 // configuration.
 func loaderReads(base string) bool {
 	switch base {
-	case "modules.json", "model_index.json", "modular_model_index.json", "chat_template.json", "configuration.json":
+	case "modules.json", "model_index.json", "modular_model_index.json", "chat_template.json", "configuration.json", "io.json":
 		return true
 	}
 	return strings.HasSuffix(base, "config.json") || strings.HasSuffix(base, ".index.json")
@@ -134,6 +134,7 @@ func (c *configScan) walk(v *strictjson.Value, pointer string, depth int) {
 	for i := range v.Items {
 		c.walk(&v.Items[i], fmt.Sprintf("%s/%d", pointer, i), depth+1)
 	}
+	c.pyref(v, pointer)
 	for i := range v.Members {
 		m := &v.Members[i]
 		at := pointer + "/" + pointerEscaper.Replace(m.Name)
@@ -202,6 +203,23 @@ func (c *configScan) target(v *strictjson.Value, at string) {
 	}
 	shown := excerpt(v.Text, 120)
 	c.finding(ruleHydraTarget, targetSeverity(v.Text), v, at, shown, "callable %q", shown)
+}
+
+// pyref reads a reference of Fiddle, which imports that name and may call it. A
+// configuration of NeMo has hundreds, so only dangerous ones are findings.
+func (c *configScan) pyref(v *strictjson.Value, at string) {
+	if textOf(v.Get("type")) != "pyref" {
+		return
+	}
+	module, name := textOf(v.Get("module")), textOf(v.Get("name"))
+	if module == "" || name == "" {
+		return
+	}
+	full := module + "." + name
+	if sev := targetSeverity(full); sev >= prerun.High {
+		shown := excerpt(full, 120)
+		c.finding(ruleHydraTarget, sev, v, at, shown, "reference to %q", shown)
+	}
 }
 
 // file reads what only files of a certain name mean.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/zlib"
 	"encoding/json"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -245,6 +246,13 @@ func TestFormats(t *testing.T) {
 		{"trust_remote_off", "config.json", []byte(`{"trust_remote_code": false}`), scan.Clean, scan.Complete, nil},
 		{"custom_pipelines", "config.json", []byte(`{"custom_pipelines": {"x": {"impl": "y.Z"}}}`), scan.Suspicious, scan.Complete, []string{"scan.config.custom-pipeline"}},
 		{"hydra", "x.json", []byte(`{"_target_": "os.system"}`), scan.Malicious, scan.Complete, []string{"scan.config.hydra-target"}},
+		{"fiddle", "context/io.json", fiddle("subprocess", "Popen"), scan.Malicious, scan.Complete, []string{"scan.config.hydra-target"}},
+		{"fiddle_attribute", "context/io.json", fiddle("nemo.utils", "os.system"), scan.Malicious, scan.Complete, []string{"scan.config.hydra-target"}},
+		{"fiddle_builtin", "context/io.json", fiddle("builtins", "eval"), scan.Malicious, scan.Complete, []string{"scan.config.hydra-target"}},
+		{"fiddle_own", "context/io.json", fiddle("nemo.collections.llm.gpt.model.llama", "LlamaModel"), scan.Clean, scan.Complete, nil},
+		{"fiddle_type", "context/io.json", fiddle("builtins", "dict"), scan.Clean, scan.Complete, nil},
+		{"fiddle_words", "x.json", []byte(`{"type": "function", "module": "os", "name": "system"}`), scan.Clean, scan.Complete, nil},
+		{"fiddle_cut", "context/io.json", fiddle("subprocess", "Popen")[:150], scan.Unknown, scan.Failed, nil},
 		{"hydra_own", "x.json", []byte(`{"_target_": "nemo.core.X"}`), scan.Clean, scan.Complete, []string{"scan.config.hydra-target"}},
 		{"modules", "modules.json", []byte(`[{"type": "sentence_transformers.models.Pooling"}, {"type": "evil.X"}]`), scan.Suspicious, scan.Complete, []string{"scan.config.custom-pipeline"}},
 		{"model_index", "model_index.json", []byte(`{"_class_name": "P", "unet": ["diffusers", "U"], "x": ["evil", "X"]}`), scan.Suspicious, scan.Complete, []string{"scan.config.custom-pipeline"}},
@@ -372,4 +380,14 @@ func TestPickleEverywhere(t *testing.T) {
 			t.Errorf("no finding at %s", tt.path)
 		})
 	}
+}
+
+// fiddle is a configuration as NeMo 2 keeps it: an object made by that callable.
+func fiddle(module, name string) []byte {
+	ref := func(module, name string) string {
+		return fmt.Sprintf(`{"type": "pyref", "module": %q, "name": %q}`, module, name)
+	}
+	return []byte(`{"version": "0.0.1", "root": {"type": "ref", "key": "a_1"}, "objects": {"a_1": {"type": ` + ref("fiddle._src.config", "Config") +
+		`, "items": [["Attr(name='x')", {"type": "leaf", "value": 1, "paths": ["<root>.x"]}]], "metadata": {"type": ` + ref("fiddle._src.config", "BuildableTraverserMetadata") +
+		`, "items": [["IdentityElement()", ` + ref(module, name) + `]]}}}, "refcounts": {"a_1": 1}}`)
 }

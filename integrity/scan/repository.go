@@ -185,7 +185,7 @@ func (c *configScan) inside(v *strictjson.Value, at string) {
 
 // configWords are members that make a loader run or fetch something.
 var configWords = [][]byte{
-	[]byte(`"auto_map"`), []byte(`"_target_"`), []byte(`"trust_remote_code"`), []byte(`"custom_pipelines"`), []byte(`"chat_template"`),
+	[]byte(`"auto_map"`), []byte(`"_target_"`), []byte(`"pyref"`), []byte(`"trust_remote_code"`), []byte(`"custom_pipelines"`), []byte(`"chat_template"`),
 }
 
 // speaks reports bytes that hold such a member.
