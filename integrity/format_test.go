@@ -252,6 +252,11 @@ func refusals(t *testing.T) map[refusal][]string {
 	for _, d := range signedDefects(t) {
 		add("statement", d.name, d.want)
 	}
+	for _, d := range v02Cases() {
+		if d.want != nil {
+			add("encoding of version 0.2", d.name, d.want)
+		}
+	}
 	for _, d := range modelDefects() {
 		if d.want != nil {
 			add("model", d.name, integrity.ErrMismatch)

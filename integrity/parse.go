@@ -78,7 +78,7 @@ func position(v *strictjson.Value, msg string) error {
 // let records a leniency once for each code, or refuses it.
 func (p *statementParser) let(kind error, v *strictjson.Value, code, detail string) error {
 	if p.strict {
-		return &Error{Kind: kind, Err: position(v, detail)}
+		return &Error{Kind: kind, Err: position(v, "not as the specification has it: "+detail)}
 	}
 	if !p.seen[code] {
 		p.seen[code] = true

@@ -302,6 +302,23 @@ func trapV02(t *testing.T) {
 	t.Error("the bundle of version 0.2 is missing")
 }
 
+// v02Cases are statements under the encoding of version 0.2, and what is refused
+// without and with InsecureAcceptV02.
+func v02Cases() []struct {
+	name, payload string
+	off, want     error
+} {
+	const old = `{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"a.txt","digest":{"sha256":"` + sumA + `"}}],` +
+		`"predicateType":"https://model_signing/Digests/v0.1","predicate":{"unused":""}}`
+	return []struct {
+		name, payload string
+		off, want     error
+	}{
+		{"old_statement", old, integrity.ErrUnsupported, nil},
+		{"statement_of_version_1.0", statement(serializeFiles, resource{Name: "a.txt", Digest: sumA}), integrity.ErrUnsupported, integrity.ErrSignature},
+	}
+}
+
 // trapV02Encoding: the old encoding is for old statements. Under a new one it is
 // a bad signature, and nothing that a leniency lets pass.
 func trapV02Encoding(t *testing.T) {
@@ -312,15 +329,7 @@ func trapV02Encoding(t *testing.T) {
 		t.Fatal(err)
 	}
 	trust := trusting(root)
-	const old = `{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"a.txt","digest":{"sha256":"` + sumA + `"}}],` +
-		`"predicateType":"https://model_signing/Digests/v0.1","predicate":{"unused":""}}`
-	for _, tt := range []struct {
-		payload   string
-		off, asks error // without and with InsecureAcceptV02
-	}{
-		{old, integrity.ErrUnsupported, nil},
-		{statement(serializeFiles, resource{Name: "a.txt", Digest: sumA}), integrity.ErrUnsupported, integrity.ErrSignature},
-	} {
+	for _, tt := range v02Cases() {
 		bundle, err := signer.Sign(t.Context(), integrity.StatementType, []byte(tt.payload))
 		if err != nil {
 			t.Fatal(err)
@@ -332,11 +341,11 @@ func trapV02Encoding(t *testing.T) {
 		}
 		bundle = []byte(replace(t, string(bundle), base64.StdEncoding.EncodeToString([]byte(view(bundle).Sig)), base64.StdEncoding.EncodeToString(sig)))
 		model := fstest.MapFS{"a.txt": tiny()["a.txt"]}
-		for accept, want := range map[bool]error{false: tt.off, true: tt.asks} {
+		for accept, want := range map[bool]error{false: tt.off, true: tt.want} {
 			r, err := integrity.Verifier{InsecureAcceptV02: accept}.Verify(t.Context(), model, bundle, &trust)
 			wantKind(t, err, want)
 			if (r.Signed != nil) != (err == nil) {
-				t.Errorf("accepting %v: signed %v, error %v", accept, r.Signed, err)
+				t.Errorf("%s, accepting %v: signed %v, error %v", tt.name, accept, r.Signed, err)
 			}
 			checkSource(t, r, err)
 		}

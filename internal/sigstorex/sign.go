@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/digitorus/timestamp"
 	"github.com/go-openapi/runtime"
@@ -186,23 +187,10 @@ func askTime(ctx context.Context, transport http.RoundTripper, u string, signatu
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", "application/timestamp-query")
 	client := &http.Client{Transport: &boundTransport{ctx, transport}}
-	resp, err := client.Do(req)
+	answer, err := post(ctx, client, u, "application/timestamp-query", body, http.StatusOK, http.StatusCreated)
 	if err != nil {
 		return nil, err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusCreated {
-		return nil, fmt.Errorf("it answers %d: %.200q", resp.StatusCode, answer)
 	}
 	token, err := timestamp.ParseResponse(answer)
 	switch {
@@ -260,12 +248,23 @@ func (w *logWriter) Add(ctx context.Context, entry any) (*logpb.TransparencyLogE
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, bytes.NewReader(body))
+	answer, err := post(ctx, w.client, endpoint, "application/json", body, http.StatusCreated)
+	if err != nil {
+		return nil, fmt.Errorf("log %q: %w", w.url, err)
+	}
+	out := new(logpb.TransparencyLogEntry)
+	return out, protojson.Unmarshal(answer, out)
+}
+
+// post sends body and returns the answer, which must have one of the statuses.
+// The client's transport bounds it.
+func post(ctx context.Context, client *http.Client, to, mediaType string, body []byte, statuses ...int) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := w.client.Do(req)
+	req.Header.Set("Content-Type", mediaType)
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -274,11 +273,10 @@ func (w *logWriter) Add(ctx context.Context, entry any) (*logpb.TransparencyLogE
 	if err != nil {
 		return nil, err
 	}
-	if resp.StatusCode != http.StatusCreated {
-		return nil, fmt.Errorf("log %q answers %d: %.200q", w.url, resp.StatusCode, answer)
+	if !slices.Contains(statuses, resp.StatusCode) {
+		return nil, fmt.Errorf("it answers %d: %.200q", resp.StatusCode, answer)
 	}
-	out := new(logpb.TransparencyLogEntry)
-	return out, protojson.Unmarshal(answer, out)
+	return answer, nil
 }
 
 // A boundTransport ends requests with a context, which some of the clients do
