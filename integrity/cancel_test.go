@@ -79,7 +79,16 @@ func cancelPaths(t testing.TB) map[string]func(ctx context.Context, wrap func(fs
 			return err
 		}
 	}
+	each := func(fsys fs.FS) func(context.Context, func(fs.FS) fs.FS) error {
+		return func(ctx context.Context, wrap func(fs.FS) fs.FS) error {
+			_, err := integrity.Hasher{Workers: 2}.HashEach(ctx, wrap(fsys), everyVariant...)
+			return err
+		}
+	}
 	return map[string]func(context.Context, func(fs.FS) fs.FS) error{
+		"each_one_file":   each(one),
+		"each_files":      each(files),
+		"each_many_files": each(small),
 		"one_file":        hash(one, integrity.Hasher{}),
 		"files":           hash(files, integrity.Hasher{}),
 		"shards":          hash(one, integrity.Hasher{ShardSize: 4 << 20}),

@@ -21,7 +21,8 @@
 // opens the door to Ed25519 and RSA. [Verifier.VerifyFile] is for a model of one file,
 // [Verifier.VerifyPaths] for the files about to be used,
 // [Verifier.VerifyManifest] for digests known from elsewhere. A [Cache] makes
-// hashing a model again cost what changed.
+// hashing a model again cost what changed, and [Hasher.HashEach] makes several
+// manifests, by different algorithms or shards, of one reading.
 //
 // A nil error from Verify means that the signature is by a trusted signer and
 // that each file of the model is signed and unchanged. It says nothing about

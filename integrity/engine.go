@@ -107,13 +107,7 @@ func (e *engine) plan() error {
 	var resources int64
 	for i, f := range e.files {
 		size := f.size
-		n := int64(1)
-		if e.p.ShardSize > 0 {
-			n = size / e.p.ShardSize
-			if size%e.p.ShardSize > 0 {
-				n++
-			}
-		}
+		n := resourcesIn(size, e.p.ShardSize)
 		if resources += n; resources > MaxResources {
 			return newError(ErrUnsupported, "", "more than %d resources", MaxResources)
 		}
@@ -131,6 +125,18 @@ func (e *engine) plan() error {
 	}
 	slices.SortStableFunc(e.jobs, func(a, b job) int { return cmp.Compare(b.end-b.start, a.end-a.start) })
 	return nil
+}
+
+// resourcesIn is how many resources a file of that size has.
+func resourcesIn(size, shard int64) int64 {
+	if shard == 0 {
+		return 1
+	}
+	n := size / shard
+	if size%shard > 0 {
+		n++
+	}
+	return n
 }
 
 // planFile names the resources of a file and cuts it into jobs.

@@ -67,6 +67,43 @@ func ExampleHasher_Hash() {
 	// model.safetensors sha256:9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c
 }
 
+// A platform reads an upload once: for the signature, for a store that is
+// addressed by BLAKE3, and for verifying in parallel.
+func ExampleHasher_HashEach() {
+	manifests, err := integrity.Hasher{}.HashEach(context.Background(), exampleModel,
+		integrity.Variant{},
+		integrity.Variant{Algorithm: integrity.BLAKE3},
+		integrity.Variant{ShardSize: 8},
+	)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, m := range manifests {
+		fmt.Println(m.Algorithm, m.Method(), len(m.Resources), m.Root())
+	}
+	// Output:
+	// sha256 files 2 sha256:314a5707ebb260bca7de8eac3868d265e9113f394cf0bfae4349ebd2585ab3d9
+	// blake3 files 2 sha256:2ff113e5b9e2bf5cc7f6d52494e9268d3ef46075c8145c40401e9c344e575b87
+	// sha256 shards 3 sha256:3895e9f7bc4650ee45a16d22a0c6e59e434eb415c801b33502cafc2d875350db
+}
+
+// The digests of one file, by which several registries know it.
+func ExampleHasher_HashFileEach() {
+	manifests, err := integrity.Hasher{}.HashFileEach(context.Background(), exampleModel, "model.safetensors",
+		integrity.Variant{Algorithm: integrity.SHA256},
+		integrity.Variant{Algorithm: integrity.BLAKE3},
+	)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, m := range manifests {
+		fmt.Println(m.Resources[0].Digest)
+	}
+	// Output:
+	// sha256:9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c
+	// blake3:3edc5c4a5df8c79ef4f8dbdc373cd21ca041ccf39fe5693250d004092094dc4a
+}
+
 // A model that differs from what was signed is described file by file.
 func ExampleVerifier_Verify() {
 	ctx := context.Background()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 
@@ -52,22 +53,29 @@ func (h Hasher) Hash(ctx context.Context, fsys fs.FS) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	ignore, err := newIgnoreList(h.Ignore)
+	t, ignore, err := h.list(ctx, fsys)
 	if err != nil {
 		return nil, err
 	}
+	p.Ignore = ignore
+	return h.hash(ctx, fsys, t, p)
+}
+
+// list finds what there is to hash. It also returns the list of ignored paths
+// as a manifest records it.
+func (h Hasher) list(ctx context.Context, fsys fs.FS) (*tree, []string, error) {
+	ignore, err := newIgnoreList(h.Ignore)
+	if err != nil {
+		return nil, nil, err
+	}
 	if err := checkNoGlob(h.Ignore); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	t, err := listTree(ctx, fsys, ignore, h.links())
 	if err != nil {
-		return nil, listError(ctx, err)
+		return nil, nil, listError(ctx, err)
 	}
-	for entry := range ignore {
-		p.Ignore = append(p.Ignore, entry)
-	}
-	slices.Sort(p.Ignore)
-	return h.hash(ctx, fsys, t, p)
+	return t, slices.Sorted(maps.Keys(ignore)), nil
 }
 
 // HashFile makes the manifest of a model that is one file. Its resource has the
@@ -77,6 +85,20 @@ func (h Hasher) HashFile(ctx context.Context, fsys fs.FS, name string) (*Manifes
 	if err != nil {
 		return nil, err
 	}
+	t, err := h.listFile(ctx, fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	m, err := h.hash(ctx, fsys, t, p)
+	if err != nil {
+		return nil, err
+	}
+	m.rename(path.Base(name))
+	return m, nil
+}
+
+// listFile is list for a model that is one file.
+func (h Hasher) listFile(ctx context.Context, fsys fs.FS, name string) (*tree, error) {
 	if err := checkPath(name); err != nil {
 		return nil, fmt.Errorf("model %q: %w", name, err)
 	}
@@ -87,12 +109,7 @@ func (h Hasher) HashFile(ctx context.Context, fsys fs.FS, name string) (*Manifes
 	if t.irregular[name] == folder {
 		return nil, newError(ErrSpecial, name, "folder")
 	}
-	m, err := h.hash(ctx, fsys, t, p)
-	if err != nil {
-		return nil, err
-	}
-	m.rename(path.Base(name))
-	return m, nil
+	return t, nil
 }
 
 // rename makes m the manifest of a single file of that name.
@@ -132,21 +149,33 @@ func listError(ctx context.Context, err error) error {
 }
 
 func (h Hasher) hash(ctx context.Context, fsys fs.FS, t *tree, p Parameters) (*Manifest, error) {
+	if err := t.check(); err != nil {
+		return nil, err
+	}
+	m, bad, err := h.hashSources(ctx, fsys, t.files, p)
+	if err != nil {
+		return nil, err
+	}
+	return m.complete(t, bad)
+}
+
+// check returns an error for each thing that is no file and not to be passed
+// over.
+func (t *tree) check() error {
 	var errs []error
 	for _, name := range sortedKeys(t.irregular) {
 		if odd := t.irregular[name]; odd.kind != nil {
 			errs = append(errs, newError(odd.kind, name, "%s", odd.detail))
 		}
 	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
-	m, fileErrs, err := h.hashSources(ctx, fsys, t.files, p)
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range sortedKeys(fileErrs) {
-		errs = append(errs, fileErrs[name])
+	return errors.Join(errs...)
+}
+
+// complete makes m the manifest of the tree, of which no file may be bad.
+func (m *Manifest) complete(t *tree, bad map[string]error) (*Manifest, error) {
+	var errs []error
+	for _, name := range sortedKeys(bad) {
+		errs = append(errs, bad[name])
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
@@ -166,6 +195,12 @@ func (h Hasher) hashSources(ctx context.Context, fsys fs.FS, files []source, p P
 	if err != nil {
 		return nil, nil, err
 	}
+	m, bad := collect(p, files, results)
+	return m, bad, nil
+}
+
+// collect makes a manifest of the files that were hashed.
+func collect(p Parameters, files []source, results []fileResult) (*Manifest, map[string]error) {
 	m := &Manifest{Parameters: p, Resources: make([]Resource, 0, len(files))}
 	bad := make(map[string]error)
 	for i, r := range results {
@@ -179,5 +214,5 @@ func (h Hasher) hashSources(ctx context.Context, fsys fs.FS, files []source, p P
 		}
 	}
 	m.Sort()
-	return m, bad, nil
+	return m, bad
 }
