@@ -15,10 +15,9 @@ import (
 	"github.com/prerun/prerun/internal/sha256mb"
 )
 
-const (
-	maxBlock  = 1 << 20 // of a file, read at once
-	wideSeats = 8       // files open at once for each worker; opening small ones takes longer than hashing them
-)
+// wideSeats is how many files are open at once for each worker, at least: opening
+// a small one takes longer than hashing it.
+const wideSeats = 8
 
 // A Variant is one way to hash a model.
 type Variant struct {
@@ -197,7 +196,10 @@ func (p *pass) seat() {
 	if n == 0 {
 		return
 	}
-	block := min(maxBlock, max(minBuffer, roundSize*e.workers/n))
+	block := max(minBuffer, roundSize*e.workers/n)
+	if n < e.workers {
+		block = aheadSize
+	}
 	block = int(min(int64(block), max(1, e.jobs[0].end))) // the first job is the largest
 	for range n {
 		s := &seat{read: &stream{engine: e, spare: make([]byte, block), now: chunk{buffer: make([]byte, block)}}}

@@ -311,7 +311,7 @@ func TestHashEachMemory(t *testing.T) {
 		runtime.ReadMemStats(&before)
 		_, err := integrity.Hasher{Workers: 2}.HashEach(t.Context(), tree, everyVariant[0], everyVariant[2], integrity.Variant{ShardSize: 8 << 20})
 		runtime.ReadMemStats(&after)
-		if got := after.TotalAlloc - before.TotalAlloc; err != nil || got > 2*2*integrity.RoundSize+1<<20 {
+		if got := after.TotalAlloc - before.TotalAlloc; err != nil || got > 2*integrity.AheadSize+1<<20 {
 			t.Errorf("%s: %v, allocated %d bytes", name, err, got)
 		}
 	}
