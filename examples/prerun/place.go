@@ -27,6 +27,9 @@ type place struct {
 
 // open opens a path of the command line.
 func open(name string) (*place, error) {
+	if name == "" {
+		return nil, errors.New("a path is empty")
+	}
 	abs, err := filepath.Abs(name)
 	if err != nil {
 		return nil, err

@@ -126,8 +126,8 @@ func (s *scanned) places(ctx context.Context, scanner scan.Scanner, args []strin
 		}
 		res, err := places[i].scan(ctx, scanner, label)
 		switch {
-		case ctx.Err() != nil:
-			return err
+		case ctx.Err() != nil, errors.Is(err, scan.ErrRuleSet), errors.Is(err, scan.ErrCache):
+			return err // no place can be scanned like that
 		case err != nil: // the others are looked at all the same
 			s.gap(prerun.EscapePath(label), err)
 			continue
@@ -272,7 +272,15 @@ func (m *merged) gap(name string, err error) {
 	m.gaps = append(m.gaps, prerun.Gap{Location: prerun.Location{Path: name}, Reason: err.Error()})
 }
 
-func (m *merged) source() prerun.Source { return prerun.NewSource(m.subjects, m.findings, m.gaps) }
+func (m *merged) source() prerun.Source {
+	gaps := m.gaps
+	if len(m.subjects) == 0 { // which is a gap of every source, and need not be told twice
+		for own := range prerun.NewSource(nil, nil, nil).Gaps() {
+			gaps = slices.DeleteFunc(slices.Clone(gaps), func(g prerun.Gap) bool { return g == own })
+		}
+	}
+	return prerun.NewSource(m.subjects, m.findings, gaps)
+}
 
 // weightsCommand looks at a model's tensors. Its facts are those of
 // [pipeline.WeightsFacts] and, with a base, delta[] with a line for each tensor

@@ -53,7 +53,8 @@
 //
 // Results are equal for any number of workers, except where the wall clock ran
 // out. A file that nothing recognises has verdict unknown; that is a gap only
-// when its name, or what lies beside it, makes it loadable.
+// when its name, or what lies beside it, makes it loadable, or when no file of
+// the scan was recognised.
 //
 // # Use
 //

@@ -3,6 +3,7 @@ package scan_test
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -95,6 +96,45 @@ func TestEncodeNothing(t *testing.T) {
 		if err != nil || prerun.Decide(again, prerun.Critical) != prerun.Incomplete {
 			t.Errorf("%v, %v", again, err)
 		}
+	}
+}
+
+// TestNothingRecognised: what no format knows passes beside what one knows, and
+// not alone.
+func TestNothingRecognised(t *testing.T) {
+	odd, text := []byte{0xff, 0xd8, 0, 1, 2, 3}, []byte("hello\n")
+	for _, tt := range []struct {
+		name  string
+		files map[string][]byte
+		want  prerun.Verdict
+		gaps  []string
+	}{
+		{"alone", map[string][]byte{"picture": odd}, prerun.Incomplete, []string{"picture: nothing was recognised"}},
+		{"several", map[string][]byte{"a": odd, "b": odd}, prerun.Incomplete, []string{".: nothing was recognised"}},
+		{"loadable", map[string][]byte{"a": odd, "b.pt": odd}, prerun.Incomplete, []string{"b.pt: no format recognised this file, and loaders open files of that name"}},
+		{"beside_text", map[string][]byte{"picture": odd, "README.md": text}, prerun.Pass, nil},
+		{"empty", map[string][]byte{"a": nil}, prerun.Pass, nil},
+		{"beside_attack", map[string][]byte{"picture": odd, "a.pkl": build.Attack()}, prerun.Fail, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			res := folder(t, scan.Scanner{}, tt.files)
+			again, err := scan.ParseResult(encodes(t, res))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range []*scan.Result{res, again} {
+				var gaps []string
+				for g := range r.Gaps() {
+					gaps = append(gaps, g.Location.Path+": "+g.Reason)
+				}
+				if d := prerun.Decide(r, prerun.Medium); d != tt.want || !slices.Equal(gaps, tt.gaps) {
+					t.Errorf("%s with gaps %q, want %s with %q", d, gaps, tt.want, tt.gaps)
+				}
+				if (r.Completeness() == scan.Complete) != (len(gaps) == 0) {
+					t.Errorf("%s with gaps %q", r.Completeness(), gaps)
+				}
+			}
+		})
 	}
 }
 

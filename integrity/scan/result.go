@@ -217,12 +217,26 @@ func newResult(files []FileResult, sets []*RuleSet) *Result {
 			globals = append(globals, f.Globals...)
 		}
 	}
+	if len(files) > 0 && len(gaps) == 0 && nothingKnown(files) {
+		where := "."
+		if len(files) == 1 {
+			where = files[0].Path
+		}
+		gaps = []prerun.Gap{{Location: prerun.Location{Path: where}, Reason: "nothing was recognised"}}
+	}
 	return &Result{
 		Files:    files,
 		Globals:  mergeGlobals(globals),
 		RuleSets: ids,
 		source:   prerun.NewSource(subjects, findings, gaps),
 	}
+}
+
+// nothingKnown reports whether nothing is known of any file. One of a kind that
+// no loader opens may lie beside a model; where nothing else lies there, no
+// model was looked at.
+func nothingKnown(files []FileResult) bool {
+	return !slices.ContainsFunc(files, func(f FileResult) bool { return f.Verdict != Unknown })
 }
 
 // mergeGlobals sorts by module and name and joins equal ones.
@@ -252,13 +266,14 @@ func (r *Result) Verdict() Verdict {
 	return v
 }
 
-// Completeness is the least completeness of all files, Inconclusive when there
-// are none.
+// Completeness is the least completeness of all files, and at most Inconclusive
+// when nothing is known of any: that is a gap of the result, where none of the
+// files has one.
 func (r *Result) Completeness() Completeness {
-	if len(r.Files) == 0 {
-		return Inconclusive
-	}
 	c := Complete
+	if nothingKnown(r.Files) {
+		c = Inconclusive
+	}
 	for i := range r.Files {
 		c = worse(c, r.Files[i].Completeness)
 	}

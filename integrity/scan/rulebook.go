@@ -69,13 +69,13 @@ func newRulebook(sets []*RuleSet, formats []entry) (*rulebook, error) {
 			return nil, fmt.Errorf("%w %d is empty", ErrRuleSet, i)
 		}
 		if seen[s.name] {
-			return nil, fmt.Errorf("two are called %q: %w", s.name, ErrRuleSet)
+			return nil, fmt.Errorf("%w: two are called %q", ErrRuleSet, s.name)
 		}
 		seen[s.name] = true
 		base := len(b.rules)
 		for _, r := range s.rules {
 			if seen[r.ID] {
-				return nil, fmt.Errorf("rule %q is in two files: %w", r.ID, ErrRuleSet)
+				return nil, fmt.Errorf("%w: rule %q is in two files", ErrRuleSet, r.ID)
 			}
 			seen[r.ID] = true
 		}

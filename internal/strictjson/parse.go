@@ -93,8 +93,11 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	if e.Line == 0 {
+	switch {
+	case e.Line == 0:
 		return e.Msg
+	case e.Offset == 0 && (e.Line > 1 || e.Column > 1): // of YAML, whose parser tells lines only
+		return fmt.Sprintf("line %d column %d: %s", e.Line, e.Column, e.Msg)
 	}
 	return fmt.Sprintf("line %d column %d (offset %d): %s", e.Line, e.Column, e.Offset, e.Msg)
 }
