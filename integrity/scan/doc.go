@@ -24,6 +24,10 @@
 // in ranges that nobody claimed, because weights are random enough to hold any
 // short magic number.
 //
+// FORMATS.md beside this file lists the formats, what is checked of each, and
+// what is not; RULES.md lists the rules with an example each, TECHNIQUES.md the
+// ways to hide a call in a pickle that are known to be found.
+//
 // Of a graph of operators (ONNX, TensorFlow, TFLite, ExecuTorch, Core ML,
 // OpenVINO, PaddlePaddle, MXNet, CNTK) it is read which operators it has and
 // which files it names; what an operator computes is not interpreted. Operators

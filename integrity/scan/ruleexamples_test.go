@@ -16,7 +16,7 @@ import (
 	"github.com/prerun/prerun/internal/ruledoc"
 )
 
-var update = flag.Bool("update", false, "rewrite RULES.md")
+var update = flag.Bool("update", false, "rewrite RULES.md and FORMATS.md")
 
 // A ruleExample is a file that triggers one rule, and what RULES.md says of it.
 type ruleExample struct {

@@ -1,6 +1,6 @@
 package scan
 
-//go:generate go test -count=1 -run ^TestRuleReference$ . -update
+//go:generate go test -count=1 -run ^Test(Rule|Format)Reference$ . -update
 
 import (
 	"slices"
