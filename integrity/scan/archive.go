@@ -162,3 +162,10 @@ func (s *Sink) unread(name string, size int64, c Completeness, reason string) {
 func excerpt(s string, max int) string {
 	return redact.Excerpt([]byte(s[:min(len(s), 8*max)]), max)
 }
+
+// leaves reports names that lead out of the folder they are looked up in, for
+// any system, if only on the way.
+func leaves(name string) bool {
+	slashed := strings.ReplaceAll(name, `\`, "/")
+	return elsewhere(slashed) || climbs(slashed)
+}

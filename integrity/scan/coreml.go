@@ -472,12 +472,8 @@ func (coremlPackageFormat) Match(p Probe) Match {
 }
 
 func (coremlPackageFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
-	if a.Size > maxConfig {
-		out.Gap(fmt.Sprintf("manifest of %d bytes; %d are read", a.Size, maxConfig), 0, 0)
-		return nil
-	}
-	data, err := a.Bytes(0, a.Size)
-	if err != nil {
+	data, err := a.small(out, "manifest")
+	if data == nil {
 		return err
 	}
 	root, err := strictjson.Parse(data, strictjson.Limits{Bytes: maxConfig, Nodes: 1 << 16})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"path"
 	"strings"
@@ -152,6 +153,20 @@ func (a *Artifact) Bytes(off, n int64) ([]byte, error) {
 	}
 	_, err := a.ReadAt(buf, off)
 	return buf, err
+}
+
+// small reads all of an artefact that is small where it is what it seems. It
+// returns nil with an error, and for a larger one, which is a gap.
+func (a *Artifact) small(out *Sink, what string) ([]byte, error) {
+	if a.Size > maxConfig {
+		out.Gap(fmt.Sprintf("%s of %d bytes; %d are read", what, a.Size, maxConfig), 0, 0)
+		return nil, nil
+	}
+	data, err := a.Bytes(0, a.Size)
+	if err != nil {
+		return nil, err
+	}
+	return data, nil
 }
 
 // Spend takes n of a resource from the budget of the whole file and fails with

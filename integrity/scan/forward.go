@@ -125,3 +125,19 @@ func (f *forward) take(n int) ([]byte, error) {
 	f.off += int64(m)
 	return p, err
 }
+
+// le32 reads a number and moves an offset on by its bytes.
+func le32(r io.Reader, off *int64) (uint32, error) {
+	var b [4]byte
+	n, err := io.ReadFull(r, b[:])
+	*off += int64(n)
+	return binary.LittleEndian.Uint32(b[:]), err
+}
+
+// le64 is le32 for 8 bytes.
+func le64(r io.Reader, off *int64) (uint64, error) {
+	var b [8]byte
+	n, err := io.ReadFull(r, b[:])
+	*off += int64(n)
+	return binary.LittleEndian.Uint64(b[:]), err
+}

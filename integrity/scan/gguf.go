@@ -3,7 +3,6 @@ package scan
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -81,19 +80,8 @@ func (s *ggufScan) read(n int64) ([]byte, error) {
 	return buf, err
 }
 
-func (s *ggufScan) u32() (uint32, error) {
-	var b [4]byte
-	n, err := io.ReadFull(s.r, b[:])
-	s.off += int64(n)
-	return binary.LittleEndian.Uint32(b[:]), err
-}
-
-func (s *ggufScan) u64() (uint64, error) {
-	var b [8]byte
-	n, err := io.ReadFull(s.r, b[:])
-	s.off += int64(n)
-	return binary.LittleEndian.Uint64(b[:]), err
-}
+func (s *ggufScan) u32() (uint32, error) { return le32(s.r, &s.off) }
+func (s *ggufScan) u64() (uint64, error) { return le64(s.r, &s.off) }
 
 // count is a number of things, of the width that the version has.
 func (s *ggufScan) count() (uint64, error) {

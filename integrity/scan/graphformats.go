@@ -42,26 +42,12 @@ func graphFormats() []Format {
 
 // graphFinding reports something at a range of a graph.
 func graphFinding(out *Sink, rule prerun.Rule, sev prerun.Severity, at flatbuf.Range, key, format string, args ...any) {
-	if out.full(rule, sev) {
-		return
-	}
-	out.Finding(prerun.Finding{
-		Rule:       rule,
-		Severity:   sev,
-		Confidence: prerun.ConfidenceHigh,
-		Locations:  []prerun.Location{{Offset: at.Off, Length: at.Len}},
-		Message:    fmt.Sprintf(format, args...),
-		Key:        key,
-	})
+	out.report(rule, sev, prerun.Location{Offset: at.Off, Length: at.Len}, key, format, args...)
 }
 
 // outside reports whether a file name that a model states leads out of the
-// model's folder, for any of the systems that may load it. Climbing counts
-// after cleaning, because loaders clean too.
-func outside(location string) bool {
-	slashed := strings.ReplaceAll(location, `\`, "/")
-	return location == "" || elsewhere(slashed) || climbs(path.Clean(slashed))
-}
+// model's folder, for any of the systems that may load it, or is none.
+func outside(location string) bool { return location == "" || leaves(location) }
 
 // sibling finds a file that a model names relative to its own folder. linked
 // says that a symbolic link is on the way.

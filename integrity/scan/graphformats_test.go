@@ -43,18 +43,7 @@ func runFormats(t *testing.T, cases []formatCase) {
 			if f == nil {
 				t.Fatal("not scanned")
 			}
-			if f.Verdict != tt.verdict || f.Completeness != tt.complete || !slices.Equal(rules(f), tt.want) {
-				report(t, f)
-				t.Errorf("%s, %s; want %s, %s\n%s", f.Verdict, f.Completeness, tt.verdict, tt.complete, cmp.Diff(tt.want, rules(f)))
-			}
-			if (f.Completeness == scan.Complete) != (len(reasons(f)) == 0) {
-				t.Errorf("%s, but gaps are %q", f.Completeness, reasons(f))
-			}
-			for _, r := range reasons(f) {
-				if strings.Contains(r, "fault in format") {
-					t.Error(r)
-				}
-			}
+			judge(t, f, tt.verdict, tt.complete, tt.want)
 		})
 	}
 }

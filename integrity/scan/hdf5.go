@@ -140,18 +140,8 @@ func (h *hdf5Scan) claim(off, n int64) {
 }
 
 func (h *hdf5Scan) finding(rule prerun.Rule, sev prerun.Severity, off, n int64, key, format string, args ...any) {
-	if h.out.full(rule, sev) {
-		return
-	}
 	off = min(max(off, 0), h.a.Size)
-	h.out.Finding(prerun.Finding{
-		Rule:       rule,
-		Severity:   sev,
-		Confidence: prerun.ConfidenceHigh,
-		Locations:  []prerun.Location{{Offset: off, Length: min(n, h.a.Size-off)}},
-		Message:    fmt.Sprintf(format, args...),
-		Key:        key,
-	})
+	h.out.report(rule, sev, prerun.Location{Offset: off, Length: min(n, h.a.Size-off)}, key, format, args...)
 }
 
 // leaves reports something that is in another file.

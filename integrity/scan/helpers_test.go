@@ -5,6 +5,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
@@ -97,4 +98,21 @@ func reasons(top *scan.FileResult) []string {
 		}
 	}
 	return out
+}
+
+// judge holds a file against what it must come to.
+func judge(t *testing.T, f *scan.FileResult, verdict scan.Verdict, complete scan.Completeness, want []string) {
+	t.Helper()
+	if f.Verdict != verdict || f.Completeness != complete || !slices.Equal(rules(f), want) {
+		report(t, f)
+		t.Errorf("%s, %s; want %s, %s\n%s", f.Verdict, f.Completeness, verdict, complete, cmp.Diff(want, rules(f)))
+	}
+	if (f.Completeness == scan.Complete) != (len(reasons(f)) == 0) {
+		t.Errorf("%s, but gaps are %q", f.Completeness, reasons(f))
+	}
+	for _, r := range reasons(f) {
+		if strings.Contains(r, "fault in format") {
+			t.Error(r)
+		}
+	}
 }

@@ -50,12 +50,8 @@ func (jinjaFormat) Match(p Probe) Match {
 }
 
 func (jinjaFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
-	if a.Size > maxConfig {
-		out.Gap(fmt.Sprintf("template of %d bytes; %d are read", a.Size, maxConfig), 0, 0)
-		return nil
-	}
-	data, err := a.Bytes(0, a.Size)
-	if err != nil {
+	data, err := a.small(out, "template")
+	if data == nil {
 		return err
 	}
 	if !utf8.Valid(data) {

@@ -53,12 +53,8 @@ func (kerasFormat) Match(p Probe) Match {
 }
 
 func (kerasFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
-	if a.Size > maxConfig {
-		out.Gap(fmt.Sprintf("configuration of %d bytes; %d are read", a.Size, maxConfig), 0, 0)
-		return nil
-	}
-	data, err := a.Bytes(0, a.Size)
-	if err != nil {
+	data, err := a.small(out, "configuration")
+	if data == nil {
 		return err
 	}
 	root, err := strictjson.Parse(data, strictjson.Limits{Bytes: maxConfig, Nodes: 1 << 18})

@@ -86,7 +86,7 @@ func (a *Artifact) memberText(m *zipdir.Member) ([]byte, error) {
 	if m == nil || m.DataAt < 0 || m.Size > maxMemberText || m.Packed > maxMemberText {
 		return nil, io.ErrUnexpectedEOF
 	}
-	open, err := zipDecoder(m.Method, func() io.Reader { return a.Section(m.DataAt, m.Packed) })
+	open, err := zipDecoder(a.run, m, func() io.Reader { return a.Section(m.DataAt, m.Packed) })
 	if err != nil {
 		return nil, err
 	}

@@ -164,16 +164,7 @@ func (msgpackFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
 }
 
 func (s *msgpackScan) finding(rule prerun.Rule, off, n int64, key, format string, args ...any) {
-	if s.out.full(rule, 0) {
-		return
-	}
-	s.out.Finding(prerun.Finding{
-		Rule:       rule,
-		Confidence: prerun.ConfidenceHigh,
-		Locations:  []prerun.Location{{Offset: off, Length: n}},
-		Message:    fmt.Sprintf(format, args...),
-		Key:        key,
-	})
+	s.out.report(rule, 0, prerun.Location{Offset: off, Length: n}, key, format, args...)
 }
 
 var errMsgpackByte = errors.New("byte c1 starts no value")

@@ -3,7 +3,6 @@ package scan
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -214,19 +213,8 @@ func (s *mxnetArrays) seek(pos int64) {
 	s.pos = pos
 }
 
-func (s *mxnetArrays) u32() (uint32, error) {
-	var b [4]byte
-	n, err := io.ReadFull(s.r, b[:])
-	s.pos += int64(n)
-	return binary.LittleEndian.Uint32(b[:]), err
-}
-
-func (s *mxnetArrays) u64() (uint64, error) {
-	var b [8]byte
-	n, err := io.ReadFull(s.r, b[:])
-	s.pos += int64(n)
-	return binary.LittleEndian.Uint64(b[:]), err
-}
+func (s *mxnetArrays) u32() (uint32, error) { return le32(s.r, &s.pos) }
+func (s *mxnetArrays) u64() (uint64, error) { return le64(s.r, &s.pos) }
 
 // shape returns the number of elements, and false for an array without any
 // data.

@@ -126,16 +126,7 @@ func (s *openvinoScan) element(elements []xmlElement) error {
 }
 
 func (s *openvinoScan) finding(rule prerun.Rule, e xmlElement, key, format string, args ...any) {
-	if s.out.full(rule, 0) {
-		return
-	}
-	s.out.Finding(prerun.Finding{
-		Rule:       rule,
-		Confidence: prerun.ConfidenceHigh,
-		Locations:  []prerun.Location{{Offset: e.At, Length: min(1, s.a.Size-e.At)}},
-		Message:    fmt.Sprintf(format, args...),
-		Key:        key,
-	})
+	s.out.report(rule, 0, prerun.Location{Offset: e.At, Length: min(1, s.a.Size-e.At)}, key, format, args...)
 }
 
 // library reports the name of a native library for one of the usual systems.

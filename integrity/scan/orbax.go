@@ -58,12 +58,8 @@ func (orbaxFormat) Match(p Probe) Match {
 }
 
 func (orbaxFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
-	if a.Size > maxConfig {
-		out.Gap(fmt.Sprintf("metadata of %d bytes; %d are read", a.Size, maxConfig), 0, 0)
-		return nil
-	}
-	data, err := a.Bytes(0, a.Size)
-	if err != nil {
+	data, err := a.small(out, "metadata")
+	if data == nil {
 		return err
 	}
 	root, err := strictjson.Parse(data, strictjson.Limits{Bytes: maxConfig, Nodes: 1 << 18})
@@ -193,13 +189,6 @@ func (o *orbaxScan) sharding(root *strictjson.Value) {
 			o.path(&m.Value, "/"+pointerEscaper.Replace(m.Name), string(name))
 		}
 	}
-}
-
-// leaves reports names that lead out of the folder they are looked up in, if
-// only on the way.
-func leaves(name string) bool {
-	slashed := strings.ReplaceAll(name, `\`, "/")
-	return elsewhere(slashed) || climbs(slashed)
 }
 
 // ocdbtFormat reads the manifest of TensorStore's database format, in which

@@ -178,15 +178,5 @@ func (s *pmmlScan) text(e *xmlElement) (string, error) {
 }
 
 func (s *pmmlScan) finding(rule prerun.Rule, sev prerun.Severity, e *xmlElement, key, format string, args ...any) {
-	if s.out.full(rule, sev) {
-		return
-	}
-	s.out.Finding(prerun.Finding{
-		Rule:       rule,
-		Severity:   sev,
-		Confidence: prerun.ConfidenceHigh,
-		Locations:  []prerun.Location{{Offset: e.At, Length: max(e.size, 1)}},
-		Message:    fmt.Sprintf(format, args...),
-		Key:        key,
-	})
+	s.out.report(rule, sev, prerun.Location{Offset: e.At, Length: max(e.size, 1)}, key, format, args...)
 }

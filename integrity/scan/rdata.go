@@ -142,17 +142,7 @@ func (s *rScan) header() (writer int32, err error) {
 }
 
 func (s *rScan) finding(rule prerun.Rule, sev prerun.Severity, at int64, key, format string, args ...any) {
-	if s.out.full(rule, sev) {
-		return
-	}
-	s.out.Finding(prerun.Finding{
-		Rule:       rule,
-		Severity:   sev,
-		Confidence: prerun.ConfidenceHigh,
-		Locations:  []prerun.Location{{Offset: at, Length: min(4, s.a.Size-at)}},
-		Message:    fmt.Sprintf(format, args...),
-		Key:        key,
-	})
+	s.out.report(rule, sev, prerun.Location{Offset: at, Length: min(4, s.a.Size-at)}, key, format, args...)
 }
 
 // named judges a function that is called, or handed to what calls it.

@@ -87,6 +87,22 @@ func (s *Sink) full(rule prerun.Rule, sev prerun.Severity) bool {
 	return true
 }
 
+// report records what a format is sure of, unless enough was said already: then
+// the text is not even put together.
+func (s *Sink) report(rule prerun.Rule, sev prerun.Severity, at prerun.Location, key, format string, args ...any) {
+	if s.full(rule, sev) {
+		return
+	}
+	s.Finding(prerun.Finding{
+		Rule:       rule,
+		Severity:   sev,
+		Confidence: prerun.ConfidenceHigh,
+		Locations:  []prerun.Location{at},
+		Message:    fmt.Sprintf(format, args...),
+		Key:        key,
+	})
+}
+
 // Gap records that length bytes from off could not be checked; both are zero
 // for the artefact as a whole. The artefact becomes inconclusive.
 func (s *Sink) Gap(reason string, off, length int64) {

@@ -378,14 +378,5 @@ func torch7End(shape, strides []int64, off int64) (int64, bool) {
 }
 
 func (t *torch7Scan) finding(rule prerun.Rule, at int64, key, format string, args ...any) {
-	if t.out.full(rule, 0) {
-		return
-	}
-	t.out.Finding(prerun.Finding{
-		Rule:       rule,
-		Confidence: prerun.ConfidenceHigh,
-		Locations:  []prerun.Location{{Offset: at, Length: 1}},
-		Message:    fmt.Sprintf(format, args...),
-		Key:        key,
-	})
+	t.out.report(rule, 0, prerun.Location{Offset: at, Length: 1}, key, format, args...)
 }

@@ -73,12 +73,8 @@ var (
 const torchImport = "import __torch__"
 
 func (torchscriptFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
-	if a.Size > maxConfig {
-		out.Gap(fmt.Sprintf("code of %d bytes; %d are read", a.Size, maxConfig), 0, 0)
-		return nil
-	}
-	data, err := a.Bytes(0, a.Size)
-	if err != nil {
+	data, err := a.small(out, "code")
+	if data == nil {
 		return err
 	}
 	line := 0

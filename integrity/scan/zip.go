@@ -5,11 +5,13 @@ import (
 	"compress/bzip2"
 	"compress/flate"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"math"
 	"slices"
 	"strings"
 
@@ -224,7 +226,7 @@ func (z *zipScan) link(m *zipdir.Member) {
 // decoded scans a member that has to be decoded, or that claims to be
 // encrypted.
 func (z *zipScan) decoded(ctx context.Context, m *zipdir.Member) error {
-	open, err := zipDecoder(m.Method, func() io.Reader { return z.a.Section(m.DataAt, m.Packed) })
+	open, err := zipDecoder(z.a.run, m, func() io.Reader { return z.a.Section(m.DataAt, m.Packed) })
 	if err != nil {
 		z.out.unread(m.Name, m.Size, Inconclusive, err.Error())
 		return nil
@@ -285,18 +287,43 @@ func (z *zipScan) wrong(m *zipdir.Member, size int64, crc uint32) {
 type onlyReader struct{ io.Reader }
 
 // zipDecoder returns how to open the content of a member from its start.
-func zipDecoder(method uint16, raw func() io.Reader) (func() (io.Reader, error), error) {
-	switch method {
+func zipDecoder(run *run, m *zipdir.Member, raw func() io.Reader) (func() (io.Reader, error), error) {
+	switch m.Method {
 	case 0:
 		return func() (io.Reader, error) { return raw(), nil }, nil
 	case 8:
 		return func() (io.Reader, error) { return flate.NewReader(raw()), nil }, nil
 	case 12:
 		return func() (io.Reader, error) { return bzip2.NewReader(raw()), nil }, nil
+	case 14:
+		size := uint64(m.Size)
+		if m.Flags&zipFlagLZMAEnd != 0 {
+			size = math.MaxUint64 // the stream says where it ends
+		}
+		return func() (io.Reader, error) { return zipLZMA(run, raw(), size) }, nil
 	case 93:
 		return func() (io.Reader, error) { return newZstd(raw()) }, nil
 	}
-	return nil, fmt.Errorf("compression method %d is not supported", method)
+	return nil, fmt.Errorf("compression method %d is not supported", m.Method)
+}
+
+// zipFlagLZMAEnd says that a stream of LZMA has a mark at its end.
+const zipFlagLZMAEnd = 1 << 1
+
+// zipLZMA reads a stream of method 14: the version of the encoder and the length
+// of the properties, two bytes each, the properties, and the stream. Those and
+// the size are the header of the old format.
+func zipLZMA(run *run, raw io.Reader, size uint64) (io.Reader, error) {
+	var head [9]byte
+	if _, err := io.ReadFull(raw, head[:]); err != nil {
+		return nil, unexpectedEOF(err)
+	}
+	if n := binary.LittleEndian.Uint16(head[2:]); n != 5 {
+		return nil, fmt.Errorf("LZMA with %d bytes of properties", n)
+	}
+	header := binary.LittleEndian.AppendUint64(head[4:9:9], size)
+	z, _, err := openLZMA(run, newCountReader(io.MultiReader(bytes.NewReader(header), raw)))
+	return z, err
 }
 
 // newZstd is a decoder without goroutines whose window is bounded.

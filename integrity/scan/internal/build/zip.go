@@ -8,6 +8,8 @@ import (
 	"compress/flate"
 	"encoding/binary"
 	"hash/crc32"
+
+	"github.com/ulikunitz/xz/lzma"
 )
 
 var le = binary.LittleEndian
@@ -17,7 +19,7 @@ var le = binary.LittleEndian
 type Member struct {
 	Name   string
 	Data   []byte
-	Method uint16 // 0 or 8
+	Method uint16 // 0, 8, or 14, of which flag 2 says that the stream has an end mark
 
 	Local     string // name in the local header, when it differs
 	Flags     uint16 // in both headers
@@ -100,10 +102,22 @@ func (m Member) crc() uint32 {
 }
 
 func (m Member) packed() []byte {
-	if m.Method != 8 {
+	var out bytes.Buffer
+	switch m.Method {
+	case 8:
+	case 14:
+		conf := lzma.WriterConfig{DictCap: 1 << 16, EOSMarker: m.Flags&2 != 0, Size: int64(len(m.Data)), SizeInHeader: m.Flags&2 == 0}
+		w, err := conf.NewWriter(&out)
+		if err != nil {
+			panic(err)
+		}
+		w.Write(m.Data)
+		w.Close()
+		stream := out.Bytes()
+		return append(append([]byte{9, 20, 5, 0}, stream[:5]...), stream[13:]...)
+	default:
 		return m.Data
 	}
-	var out bytes.Buffer
 	w, _ := flate.NewWriter(&out, flate.BestCompression) // the level is valid
 	w.Write(m.Data)
 	w.Close()
