@@ -21,6 +21,7 @@ import (
 	"github.com/prerun/prerun/integrity/scan"
 	"github.com/prerun/prerun/integrity/scan/globals"
 	"github.com/prerun/prerun/integrity/scan/internal/build"
+	"github.com/prerun/prerun/integrity/scan/scantest"
 )
 
 // fake is a format whose behaviour a test writes down.
@@ -175,6 +176,8 @@ func TestBudgets(t *testing.T) {
 		{"entries", scan.Limits{Entries: 10}, build.Zip(many...), "10 entries"},
 		{"depth", scan.Limits{Depth: 1}, nested, "1 levels of nesting"},
 		{"opcodes", scan.Limits{Opcodes: 3}, build.Harmless(), ""},
+		{"time", scan.Limits{Time: 1}, nested, "of wall time"},
+		{"memory", scan.Limits{Memory: 100}, mustJSON(map[string]string{"model_type": strings.Repeat("bert ", 40)}), "held in memory"},
 		{"findings", scan.Limits{Findings: 5}, build.Zip(many...), "more than 5 findings"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -520,4 +523,17 @@ func TestPicklesUnderAnotherPolicy(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestThirdParty holds the format of [ExampleFormat], which the documentation
+// points to, against the kit.
+func TestThirdParty(t *testing.T) {
+	scantest.TestFormat(t, acme{}, []scantest.Sample{
+		{Name: "plain.acme", Data: []byte("ACME\nhello\n")},
+		{Name: "other_name", Data: []byte("ACMEturbo\nhello\n"), Rules: []string{"scan.acme.plugin"}},
+	}, []scantest.Sample{
+		{Name: "lower.acme", Data: []byte("acme\nhello\n")},
+		{Name: "text", Data: []byte("hello\n")},
+		{Name: "empty.acme"},
+	})
 }
