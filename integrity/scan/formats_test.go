@@ -57,6 +57,7 @@ func TestFormats(t *testing.T) {
 		{"pickle_memo_text", "a.pkl", []byte("\x80\x02}p5000000\n."), scan.Suspicious, scan.Complete, []string{"scan.pickle.memo-bomb"}},
 		{"pickle_memo_small", "a.pkl", []byte("\x80\x02}r\xff\xff\x00\x00."), scan.Clean, scan.Complete, nil},
 		{"pickle_in_pickle", "a.pkl", slices.Concat([]byte("\x80\x02U"), []byte{byte(len(pkl))}, pkl, []byte(".")), scan.Clean, scan.Complete, nil},
+		{"pickle_attack_in_pickle", "a.pkl", slices.Concat([]byte("\x80\x02U"), []byte{byte(len(build.Attack()))}, build.Attack(), []byte(".")), scan.Suspicious, scan.Complete, []string{"scan.pickle.call-on-load"}},
 		{"pickle_long_literal", "a.pkl", slices.Concat([]byte("\x80\x02X\x00\x20\x00\x00"), bytes.Repeat([]byte("weights "), 1024), []byte(".")), scan.Clean, scan.Complete, nil},
 		{"pickle_protocol_1", "a.pkl", slices.Concat([]byte("X\x00\x20\x00\x00"), bytes.Repeat([]byte("weights "), 1024), []byte(".")), scan.Clean, scan.Complete, nil},
 		{"pickle_object_array", "a.pkl", []byte("\x80\x02cnumpy.core._internal\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R."), scan.Clean, scan.Complete, nil},
