@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	roundSize = 512 << 10 // a worker hashes this much at a time, and reads as much ahead
+	roundSize = 256 << 10 // a worker hashes this much at a time, and reads as much ahead
 	minBuffer = 64 << 10  // of one stream; reads of the page cache gain little above
 	aheadSize = 2 << 20   // of one stream that an idle core reads for: handing over costs as much as hashing 30 KiB
 	jobSize   = 32 << 20  // small shards are hashed in runs of at least this

@@ -87,8 +87,14 @@ func (b *bench) makeKey() error {
 	return os.WriteFile(join(b.dir, "pub"), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}), 0o600)
 }
 
-// oneCore also counts the goroutine that reads.
-var oneCore = []string{"GOMAXPROCS=1"}
+// onCores has a program run on that many cores. GOMAXPROCS alone would not do:
+// what waits for the kernel does not count, and reading would be for free.
+func onCores(n int, args ...string) contestant {
+	if n == 1 {
+		args = append([]string{"taskset", "-c", "0"}, args...)
+	}
+	return contestant{args: args, env: []string{"GOMAXPROCS=" + strconv.Itoa(n)}}
+}
 
 const (
 	mib64    = 64 << 20
@@ -107,12 +113,14 @@ func (b *bench) groups() []group {
 }
 
 func (b *bench) plain(name, algorithm, model string) contestant {
-	return contestant{name: name, args: []string{b.self, "worker", "plain", algorithm, model, "0"}, env: oneCore}
+	c := onCores(1, b.self, "worker", "plain", algorithm, model, "0")
+	c.name = name
+	return c
 }
 
 func (b *bench) ours(name, algorithm, model string, shard int64, cores int) contestant {
-	c := contestant{name: name, args: []string{b.self, "worker", "hasher", algorithm, model, strconv.FormatInt(shard, 10)}}
-	c.env = []string{"GOMAXPROCS=" + strconv.Itoa(cores)}
+	c := onCores(cores, b.self, "worker", "hasher", algorithm, model, strconv.FormatInt(shard, 10))
+	c.name = name
 	return c
 }
 
@@ -127,6 +135,7 @@ func (b *bench) sha256(model string, shards bool) []contestant {
 		b.ours("files, two cores", "sha256", model, 0, 2),
 		b.ours("shards of 64 MiB, one core", "sha256", model, mib64, 1),
 		b.ours("shards of 64 MiB, two cores", "sha256", model, mib64, 2),
+		b.ours("shards of 1 GB, one core", "sha256", model, giga, 1),
 		b.ours("shards of 1 GB, two cores", "sha256", model, giga, 2),
 		b.theirs("Python API, files", "sha256", model, 0),
 		b.theirs("Python API, shards of 64 MiB", "sha256", model, mib64),
@@ -190,11 +199,16 @@ func (b *bench) warm(verb string) contestant {
 	return contestant{name: "Python API, warm", args: []string{b.python, "-c", peerWarm, verb, b.tiny(), join(b.dir, "warm.sig"), join(b.dir, "key"), join(b.dir, "pub")}}
 }
 
+func (b *bench) alone(verb string) contestant {
+	return contestant{name: "program of package integrity alone", args: []string{b.self, "worker", "once", verb, b.tiny(), join(b.dir, "key")}, whole: true}
+}
+
 func (b *bench) sign() []contestant {
 	return []contestant{
 		{name: "Python command", args: b.peerCommand("sign", b.tiny()), whole: true},
 		b.warm("sign"),
 		{name: "prerun command", args: b.command("sign", b.tiny()), whole: true, against: "Python API, warm"},
+		b.alone("sign"),
 		{name: "package integrity, warm", args: []string{b.self, "worker", "sign", b.tiny(), join(b.dir, "key")}, against: "Python API, warm"},
 	}
 }
@@ -205,6 +219,7 @@ func (b *bench) verify() []contestant {
 		{name: "Python command", args: b.peerCommand("verify", b.tiny()), whole: true},
 		b.warm("verify"),
 		{name: "prerun command", args: b.command("verify", b.tiny()), whole: true, against: "Python API, warm"},
+		b.alone("verify"),
 		{name: "package integrity, warm", args: []string{b.self, "worker", "verify", b.tiny(), join(b.dir, "key")}, against: "Python API, warm"},
 	}
 }
