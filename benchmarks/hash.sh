@@ -7,6 +7,9 @@
 # fit into memory: they are read from the page cache. Flags are those of
 # benchmarks/hashing, such as -only 'one file' or -runs 3.
 #
+# On a machine with other work, `chrt -r 10 benchmarks/hash.sh` lets that wait; it
+# takes five minutes and the rights of root.
+#
 # PRERUN_MODEL_SIGNING names a Python that has model-signing; without it, one is
 # installed into a virtual environment in FOLDER.
 set -euo pipefail
