@@ -24,7 +24,7 @@ import (
 // [pipeline.ScanFacts], of images also images[]{reference, digest, format}.
 func (a *app) scanCommand() *cobra.Command {
 	var rules []string
-	var registry, partial bool
+	var registry, partial, bare bool
 	var keep keeping
 	var sign attesting
 	cmd := &cobra.Command{
@@ -35,7 +35,10 @@ With --registry the arguments are images, HOST/NAME:TAG or HOST/NAME@DIGEST,
 whose layers are read where they are. Nothing is written to disk. All of a layer
 is read, because only then is it known to be what its digest names;
 --insecure-partial reads only what formats look at, and takes the registry's
-word for it.`,
+word for it.
+
+With --no-digests the report does not say of which content it is, and large
+files cost only what their format reads.`,
 		Args: takes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			scanner, err := scannerWith(rules)
@@ -45,7 +48,13 @@ word for it.`,
 			if partial && !registry {
 				return errors.New("--insecure-partial goes with --registry")
 			}
-			scanner.NoDigests = partial
+			switch {
+			case bare && registry:
+				return errors.New("--no-digests goes with files; for images there is --insecure-partial")
+			case bare && (sign.file != "" || keep.folder != ""):
+				return errors.New("--attestation and --cache need the digests that --no-digests leaves out")
+			}
+			scanner.NoDigests = partial || bare
 			done, err := keep.into(&scanner)
 			if err != nil {
 				return err
@@ -79,6 +88,7 @@ word for it.`,
 	sign.add(cmd)
 	cmd.Flags().BoolVar(&registry, "registry", false, "the arguments are images in registries")
 	cmd.Flags().BoolVar(&partial, "insecure-partial", false, "of images, read only what formats look at, which no digest proves")
+	cmd.Flags().BoolVar(&bare, "no-digests", false, "leave out the digests of files, and reading all of a file for them")
 	return cmd
 }
 
