@@ -75,4 +75,7 @@
 // A [Result] is a [prerun.Source], so gates and reports take it as it is. A
 // tool author adds a [Format] to [Builtin] and hands the list to [Scanner];
 // package scantest checks such a format.
+//
+// TECHNIQUES.md has the ways to hide a call that are tried, COMPARISON.md what
+// other scanners say about the same files.
 package scan

@@ -219,7 +219,7 @@ def ours(work, files):
         for x in d["findings"]:
             if x["severity"] != "info":
                 note(x["path"], "notice" if x["severity"] == "low" else "found", x["rule"])
-        unread = {x["path"] for x in d["facts"]["files"] if not x["formats"]}
+        unread = {x["path"] for x in d["facts"]["files"] if not x["formats"] and "!/" not in x["path"]}
         for x in d["gaps"]:
             note(x["path"], "unread" if x["path"] in unread else "unchecked", x["reason"])
         said[root] = lines
@@ -242,23 +242,25 @@ def table(work):
     tools = ["prerun"] + PEERS
     said = {t: load(work, t + ".json") for t in tools}
     sets = list(dict.fromkeys(f["set"] for f in files))
-    print("Oracle: %s. Pairs: every one whose SHA-256 of %r, NUL and its name is among the lowest, of %d." % (
-        listing["python"], SEED, listing["pairs"]))
+    print("Oracle: %s. Pairs: the %d of %d with the lowest SHA-256 of %r, NUL and name." % (
+        listing["python"], sum(f["set"].startswith("pairs") for f in files), listing["pairs"], SEED))
     print("Versions: " + ", ".join("%s %s" % (t, said[t]["version"]) for t in tools) + "; peers on Python " + said["modelaudit"]["python"] + ".")
+    counts = {(k, t): collections.Counter(said[t]["results"][i][0] for i, f in enumerate(files) if f["set"] == k) for k in sets for t in tools}
+    print("\n| tool | %s |\n|---|%s" % (" | ".join("%s, %d" % (k, counts[k, "prerun"].total()) for k in sets), "---:|" * len(sets)))
+    for t in tools:
+        cells = ["%d (%d)" % (counts[k, t]["found"], counts[k, t]["clean"]) for k in sets]
+        print("| %s | %s |" % (t, " | ".join(cells)))
     for kind in sets:
-        at = [i for i, f in enumerate(files) if f["set"] == kind]
-        print("\n**%s**, %d files\n" % (kind, len(at)))
+        print("\n**%s**\n" % kind)
         print("| tool | found | notice | could not check | not read | crash | clean |\n|---|---:|---:|---:|---:|---:|---:|")
         for t in tools:
-            n = collections.Counter(said[t]["results"][i][0] for i in at)
-            print("| %s | %s |" % (t, " | ".join(str(n[o]) for o in OUTCOMES)))
+            print("| %s | %s |" % (t, " | ".join(str(counts[kind, t][o]) for o in OUTCOMES)))
     print("\n**Where another is better**\n")
     print("| set | tool | there | here | files | such as |\n|---|---|---|---|---:|---|")
     for kind in sets:
         bad = kind in ("corpus, benign", "ordinary models")
-        order = {"clean": 0, "notice": 1, "unchecked": 1, "unread": 2, "crash": 3, "found": 3}
-        if not bad:
-            order = {"found": 0, "notice": 1, "unchecked": 1, "unread": 2, "crash": 3, "clean": 3}
+        best, worst = ("clean", "found") if bad else ("found", "clean")
+        order = {**dict.fromkeys(OUTCOMES, 1), best: 0, worst: 2}
         for t in PEERS:
             rows = collections.defaultdict(list)
             for i, f in enumerate(files):

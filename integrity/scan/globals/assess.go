@@ -172,7 +172,7 @@ func (a *assessor) global(i int) {
 		Offset: g.Offset, Module: g.Module, Name: g.Name, Global: i, Call: -1, Write: -1,
 		Effect: grade.Effect, Calls: g.Calls, Reading: g.Reading, Dormant: g.AfterFault,
 	}
-	path := show(g.Module + "." + g.Name)
+	path := shown(g.Module + "." + g.Name)
 	switch {
 	case g.How == pickle.Computed:
 		x.Level, x.Cause = Malicious, DynamicImport
@@ -258,10 +258,10 @@ func (a *assessor) noText(g *pickle.Global) bool {
 // allowed checks the calls of an object that is harmless with some arguments.
 func (a *assessor) allowed(i int, x Assessment) {
 	g, grade := &a.t.Globals[i], a.grades[i]
-	path := show(g.Module + "." + g.Name)
+	path := shown(g.Module + "." + g.Name)
 	if grade.Need == NeedNothing || grade.Need == NeedJudged && !strings.HasSuffix(g.Name, "FunctionTransformer") {
 		if grade.Need == NeedJudged && g.Unseen > 0 {
-			x.Level, x.Cause, x.Detail = Suspicious, CheckedCall, path+" is called with arguments that were too many to keep"
+			x.Level, x.Cause, x.Detail = Suspicious, CheckedCall, path.String()+" is called with arguments that were too many to keep"
 			a.add(x)
 		}
 		return
@@ -444,6 +444,12 @@ func operand(g *pickle.Global, i int) string {
 	}
 	return "an unknown value"
 }
+
+// A shown text is redacted when it is printed: of names that are allowed,
+// which are most, nothing is.
+type shown string
+
+func (s shown) String() string { return show(string(s)) }
 
 func show(s string) string { return fmt.Sprintf("\"%s\"", redact.Excerpt([]byte(s), 120)) }
 
