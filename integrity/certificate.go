@@ -68,6 +68,9 @@ func (p KeyPolicy) CertificateSigner(key crypto.Signer, leaf *x509.Certificate, 
 
 // Sign implements [prerun.Signer], as [KeySigner.Sign] does.
 func (s *CertificateSigner) Sign(ctx context.Context, payloadType string, payload []byte) ([]byte, error) {
+	if s.s == nil {
+		return nil, noKey()
+	}
 	return signed(s.s.Sign(ctx, payloadType, payload))
 }
 
@@ -111,7 +114,10 @@ type CertificateVerifier struct {
 // and intermediates. It fails when there is no root among them.
 func NewCertificateVerifier(certs ...*x509.Certificate) (*CertificateVerifier, error) {
 	v := new(CertificateVerifier)
-	for _, c := range certs {
+	for i, c := range certs {
+		if c == nil {
+			return nil, fmt.Errorf("certificate %d is nil", i)
+		}
 		// An issuer of the same name is not enough: it may be another key's.
 		if bytes.Equal(c.RawSubject, c.RawIssuer) && c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil {
 			v.Roots = append(v.Roots, c)

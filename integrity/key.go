@@ -67,6 +67,9 @@ func NewKeySigner(key crypto.Signer) (*KeySigner, error) { return KeyPolicy{}.Ke
 // returned; one that the key's public half does not verify is an
 // [ErrSignature].
 func (s *KeySigner) Sign(ctx context.Context, payloadType string, payload []byte) ([]byte, error) {
+	if s.s == nil {
+		return nil, noKey()
+	}
 	return signed(s.s.Sign(ctx, payloadType, payload))
 }
 
@@ -113,6 +116,9 @@ func (p KeyPolicy) check(pub crypto.PublicKey) error {
 	return nil
 }
 
+// noKey is the error of zero values.
+func noKey() error { return newError(ErrUnsupported, "", "no key") }
+
 // unsupported gives an error of the envelope's its kind, which it says already.
 func unsupported(err error) error {
 	return newError(ErrUnsupported, "", "%s", strings.TrimPrefix(err.Error(), dsse.ErrUnsupported.Error()+": "))
@@ -157,6 +163,9 @@ func (v *KeyVerifier) Verify(ctx context.Context, bundle []byte) (*prerun.Signed
 func (v *KeyVerifier) verifyParsed(ctx context.Context, b *dsse.Bundle) (*prerun.Signed, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
+	}
+	if v.v == nil {
+		return nil, noKey()
 	}
 	if got := methodOf(b); got != MethodKey {
 		return nil, newError(ErrUntrusted, "", "signed by method %s, and a key was asked for", got)

@@ -37,7 +37,7 @@ type RemoteSigner struct {
 // to another version of the key is an error, not a bad signature.
 func NewRemoteSigner(ctx context.Context, key RemoteKey) (*RemoteSigner, error) {
 	if key == nil {
-		return nil, newError(ErrUnsupported, "", "no key")
+		return nil, noKey()
 	}
 	pub, err := key.PublicKey(ctx)
 	switch {
@@ -59,6 +59,9 @@ func (s *RemoteSigner) Public() crypto.PublicKey { return s.pub }
 // Sign, with the context that they are given, on every crypto.Signer that has
 // it.
 func (s *RemoteSigner) SignContext(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if s.key == nil {
+		return nil, noKey()
+	}
 	sig, err := s.key.SignDigest(ctx, digest, opts)
 	if err != nil {
 		return nil, fmt.Errorf("remote key: %w", err)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/integrity"
 	"github.com/prerun/prerun/internal/keys"
 	"github.com/prerun/prerun/internal/testutil"
@@ -161,6 +162,29 @@ func TestSignPrecomputed(t *testing.T) {
 	m.Resources[0].Digest = "sha256:" + sumW
 	_, err = integrity.Verifier{}.Verify(t.Context(), tiny(), mustSign(t, m, signer), trust)
 	wantKind(t, err, integrity.ErrMismatch)
+}
+
+// TestZeroValues: what no constructor made has no key, and says so.
+func TestZeroValues(t *testing.T) {
+	signer, _ := testKeys(t, "zero")
+	bundle := mustSign(t, mustHash(t, integrity.Hasher{}, tiny()), signer)
+	sign := func(s prerun.Signer) error {
+		_, err := s.Sign(t.Context(), integrity.StatementType, []byte("{}"))
+		return err
+	}
+	_, verified := new(integrity.KeyVerifier).Verify(t.Context(), bundle)
+	_, remote := new(integrity.RemoteSigner).Sign(nil, make([]byte, 32), crypto.SHA256)
+	for name, err := range map[string]error{
+		"KeySigner": sign(new(integrity.KeySigner)), "CertificateSigner": sign(new(integrity.CertificateSigner)),
+		"KeyVerifier": verified, "RemoteSigner": remote,
+	} {
+		if !errors.Is(err, integrity.ErrUnsupported) {
+			t.Errorf("%s: error %v, want %v", name, err, integrity.ErrUnsupported)
+		}
+	}
+	if v, err := integrity.NewCertificateVerifier(nil); err == nil {
+		t.Errorf("no certificate makes %v", v)
+	}
 }
 
 // TestLegacyDefects are statements of version 0.2, one defect each.

@@ -75,6 +75,9 @@ func (s *Signer) SignContext(ctx context.Context, digest []byte, opts crypto.Sig
 	if _, pss := opts.(*rsa.PSSOptions); pss || !hash.Available() || hash.Size() != len(digest) {
 		return nil, &integrity.Error{Kind: integrity.ErrUnsupported, Detail: "tokens sign digests, without PSS"}
 	}
+	if s.mu == nil {
+		return nil, ErrClosed // the zero value
+	}
 	select {
 	case <-s.mu:
 		defer func() { s.mu <- struct{}{} }()
@@ -98,6 +101,9 @@ func (s *Signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byt
 // Close ends the session, after a signature that is being made. Closing again
 // does nothing.
 func (s *Signer) Close() error {
+	if s.mu == nil {
+		return nil // the zero value
+	}
 	<-s.mu
 	defer func() { s.mu <- struct{}{} }()
 	if s.key == nil {

@@ -111,3 +111,14 @@ func TestOpenRefuses(t *testing.T) {
 		t.Error("a module that is not there")
 	}
 }
+
+func TestZeroSigner(t *testing.T) {
+	var s pkcs11.Signer
+	sum := sha256.Sum256(nil)
+	if _, err := s.Sign(nil, sum[:], crypto.SHA256); !errors.Is(err, pkcs11.ErrClosed) {
+		t.Errorf("signing: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("closing: %v", err)
+	}
+}

@@ -174,6 +174,10 @@ func TestTimestampVerifier(t *testing.T) {
 	if _, _, err := v.VerifyTimes(t.Context(), []byte("sig"), make([][]byte, 33)); !errors.Is(err, integrity.ErrBundle) {
 		t.Errorf("33 tokens: %v", err)
 	}
+	v.Root = new(sigstore.TrustedRoot)
+	if _, _, err := v.VerifyTimes(t.Context(), []byte("sig"), [][]byte{{0}}); err == nil || integrity.Rejected(err) {
+		t.Errorf("a root that nobody made: %v", err)
+	}
 }
 
 func TestTimestampSignerRefuses(t *testing.T) {

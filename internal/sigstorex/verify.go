@@ -419,6 +419,9 @@ func (s *stamped) MessageSignatureContent() verify.MessageSignatureContent {
 // VerifyTimestamps finds the tokens that a trusted authority made over the
 // signature, and says why the others do not count.
 func (r *Root) VerifyTimestamps(signature []byte, tokens [][]byte) (map[string]time.Time, []string, error) {
+	if r == nil {
+		return nil, nil, errors.New("no trusted root was given")
+	}
 	var rejected []error
 	proven, err := guard(func() ([]*root.Timestamp, error) {
 		proven, bad, err := verify.VerifySignedTimestamp(&stamped{signature: signature, tokens: tokens}, r.material)
