@@ -128,7 +128,7 @@ func (pickleFormat) Info() Info {
 }
 
 func (pickleFormat) Match(p Probe) Match {
-	if pickle.Sniff(p.Head, p.Size) == pickle.Unlikely {
+	if pickle.Sniff(p.Head, p.Size) == pickle.Unlikely && !pickle.SniffLine(p.Head, p.Size) {
 		return No
 	}
 	return Maybe

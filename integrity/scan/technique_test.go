@@ -2,6 +2,7 @@ package scan_test
 
 import (
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 
@@ -56,8 +57,11 @@ func TestTechniques(t *testing.T) {
 }
 
 // A sample of what three techniques of pickles make of a denied call is not
-// clean either. Those that no loader runs, a dormant pickle of nothing but a
-// dormant pickle, are beyond what is looked for in three.
+// clean either. Of all triples, those with a dormant technique too, the ones that
+// are clean hold their payload in a pickle without a marker byte, whose first
+// 4 KiB name nothing, written as text in another (an escaped string, or after
+// lines of its own in base64, hex or zlib): loading that makes a string, and
+// nothing calls what it holds. Such dormant ones are left out here.
 func TestThreeTechniques(t *testing.T) {
 	const every = 499 // of some 740 000 triples
 	all := evade.Techniques()
@@ -81,4 +85,28 @@ func TestThreeTechniques(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d triples", tried, n)
+}
+
+// A pickle of protocol 0 is found by its calls, however long its first lines are
+// and whatever its file is called.
+func TestLongLines(t *testing.T) {
+	words, digits := strings.Repeat("weights ", 2000), strings.Repeat("1", 6000)
+	for _, first := range []string{"V" + words, "S'" + words + "'", "P" + words, "I" + digits, "L" + digits + "L", "F0." + digits, "F0." + digits + digits, "Np" + strings.Repeat(" ", 9000) + "1\n0g" + strings.Repeat("0", 9000) + "1", "N0V" + words, "(lp0\nV" + words} {
+		data := []byte(first + "\n0cos\nsystem\n(S'echo hello'\ntR.")
+		for _, name := range []string{"model.pkl", "model.bin", "README.md", "notes", "x.json"} {
+			if f := one(t, scan.Scanner{NoDigests: true}, name, data); f.Verdict != scan.Malicious {
+				report(t, f)
+				t.Errorf("%s that starts with %q: %s", name, first[:4], f.Verdict)
+			}
+		}
+	}
+	for _, first := range []string{"V" + words, "I am " + words, "See " + words, "Let " + words, "For " + words, "class " + words} {
+		for _, rest := range []string{"\n\nAnother paragraph.\n", "\nconclusion\nThe end.\n", ""} {
+			f := one(t, scan.Scanner{NoDigests: true}, "README.md", []byte(first+rest))
+			if f.Verdict != scan.Clean || f.Completeness != scan.Complete || len(f.Findings) > 0 {
+				report(t, f)
+				t.Errorf("a text that starts with %q and ends in %q: %s", first[:8], rest, f.Verdict)
+			}
+		}
+	}
 }

@@ -24,6 +24,11 @@
 // which only the call is known; an operand that is not a literal leaves the
 // name [Computed].
 //
+// A pickle inside a literal is known by its first 4 KiB, and by what follows the
+// long literals that it may open with. It is missed when it has no marker byte,
+// names nothing in 4 KiB, and is encoded besides: unless it opens with the long
+// literal and has at most 1 MiB.
+//
 // # Cost
 //
 // One pass through windows of 128 KiB over the opcodes; the bytes of large

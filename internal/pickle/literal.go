@@ -1,6 +1,7 @@
 package pickle
 
 import (
+	"bytes"
 	"math"
 )
 
@@ -90,6 +91,9 @@ func (m *machine) inspect(t Type, e encoding, off int64, n uint64) {
 		return
 	}
 	encodings, ok := nestedIn(head[:min(len(head), sniffSize)], size, e)
+	if !ok && size > sniffSize && e != escaped && e != quoted {
+		ok = m.nestedBehind(off, size)
+	}
 	if !ok || m.nested[off] {
 		return
 	}
@@ -99,6 +103,43 @@ func (m *machine) inspect(t Type, e encoding, off int64, n uint64) {
 	}
 	m.nested[off] = true
 	m.t.Nested = append(m.t.Nested, Nested{off, size, m.stream, m.op, encodings})
+}
+
+// nestedBehind reports whether a literal holds a pickle that opens with literals
+// of its own, too long to see beyond them in its head: each is passed over, and
+// what comes behind must name something, whatever is on the stack by then.
+func (m *machine) nestedBehind(off, size int64) bool {
+	const hops = 64
+	stack := []byte{byte(OpEmptyList), byte(OpMark), byte(OpNextBuffer), byte(OpNextBuffer), byte(OpNextBuffer)} // anything
+	var before int64                                                                                             // of the bytes probed, those that are no part of the literal
+	pos := int64(0)
+	for range hops {
+		b := m.in.bytes(off+pos, min(size-pos, sniffSize), &m.scratch)
+		if pos > 0 {
+			b = append(stack[:len(stack):len(stack)], b...)
+			before = int64(len(stack))
+		}
+		p := probe(b, size-pos+before)
+		if p.globals > 0 {
+			return p.likelihood() == Certain
+		}
+		at := int64(p.end)
+		if !p.ranOut || at < before || at >= int64(len(b)) {
+			return false
+		}
+		if a := opcodes[b[at]].argument; a == argLine || a == argLines {
+			return false
+		}
+		next := pos + at - before
+		if n, ok := argumentSize(Op(b[at]), b[at+1:]); ok {
+			next += 1 + int64(min(n, math.MaxInt32))
+		}
+		if next <= pos || next >= size {
+			return false
+		}
+		pos = next
+	}
+	return true // chance does not go on like that
 }
 
 // readLine takes the line that is an opcode's argument. At the end of the file
@@ -114,6 +155,9 @@ func (m *machine) readLine() (off, n int64) {
 
 // maxNumber is more digits than CPython converts by default (4300).
 const maxNumber = 8192
+
+// longestKey is how much of a line with a memo key is read.
+const longestKey = 1 << 20
 
 func (m *machine) textInt() {
 	off, n := m.readLine()
@@ -152,7 +196,7 @@ func clip(b []byte) []byte { return b[:min(len(b), 64)] }
 
 func (m *machine) textFloat() {
 	off, n := m.readLine()
-	if line := m.in.bytes(off, min(n, maxNumber), &m.scratch); n > maxNumber || !validFloat(line) {
+	if line := m.in.bytes(off, min(n, maxNumber), &m.scratch); n <= maxNumber && !validFloat(line) {
 		m.fault("FLOAT %q is no number", clip(line))
 	}
 	m.push(value{typ: Float, at: off, n: saturate(uint64(n) + 1)})
@@ -183,10 +227,19 @@ func (m *machine) long(n uint64) {
 // textKey is GET and PUT: the key is decimal.
 func (m *machine) textKey() {
 	off, n := m.readLine()
-	line, cut := m.in.bytes(off, min(n, maxNumber), &m.scratch), n > maxNumber
-	op := m.op
+	line, op := m.in.bytes(off, min(n, longestKey), &m.scratch), m.op
+	if len(line) > maxNumber { // loaders skip blanks and zeros
+		line = bytes.TrimLeft(bytes.Trim(line, " \t\v\f\r"), "0")
+	}
+	if n > longestKey || len(line) > maxNumber {
+		m.exceed("Text")
+		if op == OpGet {
+			m.push(value{})
+		}
+		return
+	}
 	num := parseInt(line, false)
-	if cut || !num.ok {
+	if !num.ok {
 		m.fault("%s %q is no memo key", op, clip(line))
 		if op == OpGet {
 			m.push(value{})

@@ -37,6 +37,11 @@ var nestedLeast = func() (least [256]uint8) {
 	return least
 }()
 
+// smallNested is up to how long literals are followed on little evidence.
+const smallNested = 1 << 20
+
+const deflateRatio = 1032 // the most that deflate can do
+
 const (
 	leastHex    = 12 // characters of the shortest pickle that names something
 	leastBase64 = 16 // of which fewer are no evidence
@@ -51,9 +56,9 @@ func alphabet(c byte) bool {
 func nestedIn(head []byte, size int64, e encoding) ([]string, bool) {
 	switch whole := int64(len(head)) >= size; e {
 	case quoted:
-		head, size = decodedHead(unescape(head), whole)
+		head, size = decodedHead(unescape(head), whole, size)
 	case escaped:
-		head, size = decodedHead([]byte(unescapeUnicode(head)), whole)
+		head, size = decodedHead([]byte(unescapeUnicode(head)), whole, size)
 	}
 	return unwrap(head, size, nil)
 }
@@ -64,12 +69,13 @@ func SniffNested(text []byte) ([]string, bool) {
 	return unwrap(text[:min(len(text), sniffSize)], int64(len(text)), nil)
 }
 
-// decodedHead is a decoded head with the size of the content it starts.
-func decodedHead(head []byte, whole bool) ([]byte, int64) {
+// decodedHead is a decoded head with the size of the content it starts, which is
+// at most that.
+func decodedHead(head []byte, whole bool, most int64) ([]byte, int64) {
 	if whole && len(head) < sniffSize {
 		return head, int64(len(head))
 	}
-	return head, max(someSize, int64(len(head)))
+	return head, max(min(most, someSize), int64(len(head)))
 }
 
 func unwrap(head []byte, size int64, around []string) ([]string, bool) {
@@ -78,12 +84,11 @@ func unwrap(head []byte, size int64, around []string) ([]string, bool) {
 	}
 	// Behind its marker a pickle counts that names nothing itself: another may
 	// follow it, or lie in its literals. So does a small one without, of which
-	// a long literal hides the rest.
-	const small = 1 << 20
+	// a long literal hides the rest; of a large one see [machine.nestedBehind].
 	if marked := head[0] == byte(OpProto) && head[1] <= 5; marked || mayStart[head[0]] && names(head) {
 		p := probe(head, size)
 		if p.globals > 0 && p.likelihood() == Certain || marked && (p.ranOut || p.stopped || p.ops >= 2) ||
-			p.ranOut && p.ops == 0 && size <= small {
+			p.ranOut && p.ops == 0 && size <= smallNested {
 			return around, true
 		}
 	}
@@ -97,7 +102,11 @@ func unwrap(head []byte, size int64, around []string) ([]string, bool) {
 		{"zlib", inflateHead}, {"gzip", gunzipHead}, {"hex", unhexHead}, {"base64", unbase64Head}, {"latin1", unlatinHead},
 	} {
 		if inner := step.decode(head); len(inner) >= 6 {
-			inner, size := decodedHead(inner, int64(len(head)) >= size)
+			most := size
+			if step.name == "zlib" || step.name == "gzip" {
+				most = min(size, someSize) * deflateRatio
+			}
+			inner, size := decodedHead(inner, int64(len(head)) >= size, most)
 			if all, ok := unwrap(inner, size, append(around[:len(around):len(around)], step.name)); ok {
 				return all, true
 			}

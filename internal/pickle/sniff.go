@@ -26,6 +26,13 @@ func Sniff(head []byte, size int64) Likelihood {
 	return probe(head[:min(len(head), sniffSize)], max(size, int64(len(head)))).likelihood()
 }
 
+// SniffLine reports whether content that [Sniff] takes for unlikely may be a
+// pickle all the same, whose first lines are longer than the head. Texts of long
+// lines are like that too; running them tells.
+func SniffLine(head []byte, size int64) bool {
+	return probe(head[:min(len(head), sniffSize)], max(size, int64(len(head)))).line
+}
+
 // mayStart are the opcodes that can run on an empty stack.
 var mayStart = opSet(OpMark, OpNone, OpNewtrue, OpNewfalse, OpEmptyList, OpEmptyDict, OpEmptyTuple,
 	OpEmptySet, OpBinint1, OpBinint2, OpBinint, OpBinfloat, OpInt, OpLong, OpFloat, OpLong1, OpLong4,
@@ -49,6 +56,7 @@ type probed struct {
 	stopped  bool // reached STOP with a value
 	end      int  // bytes consumed
 	ranOut   bool // the head ended first, and what its last opcode claims may follow
+	line     bool // the head ended within a line that is an argument
 	trailing bool // the data ended without STOP, no other fault
 }
 
@@ -110,6 +118,7 @@ func probe(b []byte, total int64) (p probed) {
 			for range lines {
 				k := bytes.IndexByte(b[i:], '\n')
 				if k < 0 {
+					p.line = !whole
 					p.ranOut = !whole && (p.proto || len(b)-from < 1024)
 					return p
 				}

@@ -143,6 +143,33 @@ func TestNested(t *testing.T) {
 			}
 		})
 	}
+	t.Run("behind_long_literals", func(t *testing.T) {
+		long := asm(pickle.OpBinunicode, u32(6000), strings.Repeat("weight", 1000))
+		huge := asm(pickle.OpBinbytes, u32(2<<20), make([]byte, 2<<20))
+		body := call("os", "system", "id")
+		for _, in := range [][]byte{
+			asm(huge, pickle.OpPop, body, pickle.OpStop),
+			asm(long, pickle.OpPop, long, pickle.OpPop, huge, pickle.OpPop, body, pickle.OpStop),
+			asm(long, long, huge, pickle.OpTuple3, pickle.OpPop, body, pickle.OpStop),
+			asm(pickle.OpMark, huge, long, pickle.OpTuple, pickle.OpPop, body, pickle.OpStop),
+			asm(pickle.OpEmptyDict, long, huge, pickle.OpSetitem, pickle.OpPop, body, pickle.OpStop),
+			asm(bytes.Repeat(asm(long, pickle.OpPop), 400), body, pickle.OpStop),
+		} {
+			if n := scan(t, asm(pickle.OpBinbytes, u32(len(in)), in, pickle.OpStop)).Nested; len(n) == 0 || n[0].Offset != 5 {
+				t.Errorf("%d bytes that start with %q: nested %+v", len(in), in[:9], n)
+			}
+		}
+		for _, in := range [][]byte{
+			asm(huge, make([]byte, 1<<20)),
+			asm(huge, pickle.OpPop, "weights and more weights"),
+			asm(pickle.OpBinunicode, u32(1<<20), make([]byte, 3<<20)),
+			bytes.Repeat([]byte("X\x10\x20\x00\x00"), 1<<19),
+		} {
+			if n := scan(t, asm(pickle.OpBinbytes, u32(len(in)), in, pickle.OpStop)).Nested; n != nil {
+				t.Errorf("%d bytes that start with %q pass for a nested pickle: %+v", len(in), in[:9], n)
+			}
+		}
+	})
 	t.Run("quoted", func(t *testing.T) {
 		var s strings.Builder
 		for _, c := range inner {

@@ -202,7 +202,7 @@ func validFloat(b []byte) bool {
 		b = b[:k]
 	}
 	s := strings.ReplaceAll(string(bytes.Trim(b, " \t\v\f\r\n")), "_", "")
-	if s == "" || len(s) > 4096 {
+	if s == "" || len(s) > maxNumber {
 		return false
 	}
 	if len(s) > 1 && s[1]|0x20 == 'x' || len(s) > 2 && s[2]|0x20 == 'x' {
