@@ -57,11 +57,11 @@ func TestTechniques(t *testing.T) {
 }
 
 // A sample of what three techniques of pickles make of a denied call is not
-// clean either. Of all triples, those with a dormant technique too, the ones that
-// are clean hold their payload in a pickle without a marker byte, whose first
-// 4 KiB name nothing, written as text in another (an escaped string, or after
-// lines of its own in base64, hex or zlib): loading that makes a string, and
-// nothing calls what it holds. Such dormant ones are left out here.
+// clean either. Of all 740 864 triples, those with a dormant technique too, 179
+// are less than suspicious, and no loader of CPython runs the call of one of
+// them: the payload is text or bytes in a pickle that nothing hands to a loader,
+// and that pickle lies in a literal itself, without a marker byte, or behind
+// bytes of no pickle. Dormant ones are left out here.
 func TestThreeTechniques(t *testing.T) {
 	const every = 499 // of some 740 000 triples
 	all := evade.Techniques()
