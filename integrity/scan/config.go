@@ -3,10 +3,13 @@ package scan
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/internal/digestx"
@@ -57,11 +60,59 @@ func (configFormat) Info() Info {
 }
 
 func (configFormat) Match(p Probe) Match {
-	head := bytes.TrimLeft(bytes.TrimPrefix(p.Head, []byte("\xef\xbb\xbf")), " \t\r\n")
+	head := bytes.TrimLeft(jsonText(p.Head), " \t\r\n")
+	if len(head) == 0 && len(p.Head) > 0 && p.Ext() == ".json" {
+		return Maybe // padded beyond the head
+	}
 	if len(head) > 0 && (head[0] == '{' || head[0] == '[') && bytes.IndexByte(head, 0) < 0 {
 		return Maybe
 	}
 	return No
+}
+
+// jsonText is JSON as UTF-8 without a byte order mark. Python's json.loads finds
+// out the encoding of bytes by a mark or by where the zeros are, and so do Keras
+// and skops, which hand it bytes.
+func jsonText(p []byte) []byte {
+	var order binary.ByteOrder = binary.LittleEndian
+	width := 0
+	switch {
+	case bytes.HasPrefix(p, []byte("\xef\xbb\xbf")):
+		return p[3:]
+	case bytes.HasPrefix(p, []byte{0xff, 0xfe, 0, 0}):
+		p, width = p[4:], 4
+	case bytes.HasPrefix(p, []byte{0, 0, 0xfe, 0xff}):
+		p, width, order = p[4:], 4, binary.BigEndian
+	case bytes.HasPrefix(p, []byte{0xff, 0xfe}):
+		p, width = p[2:], 2
+	case bytes.HasPrefix(p, []byte{0xfe, 0xff}):
+		p, width, order = p[2:], 2, binary.BigEndian
+	case len(p) < 4:
+	case p[0] == 0:
+		order = binary.BigEndian
+		if width = 4; p[1] != 0 {
+			width = 2
+		}
+	case p[1] == 0:
+		if width = 4; p[2] != 0 || p[3] != 0 {
+			width = 2
+		}
+	}
+	switch width {
+	case 2:
+		units := make([]uint16, len(p)/2)
+		for i := range units {
+			units[i] = order.Uint16(p[2*i:])
+		}
+		return []byte(string(utf16.Decode(units)))
+	case 4:
+		out := make([]byte, 0, len(p)/4)
+		for ; len(p) >= 4; p = p[4:] {
+			out = utf8.AppendRune(out, rune(min(order.Uint32(p), utf8.MaxRune+1)))
+		}
+		return out
+	}
+	return p
 }
 
 // Sizes up to which JSON is parsed: tables and vocabularies grow large and say
@@ -94,7 +145,7 @@ func (configFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	if err != nil {
 		return err
 	}
-	root, err := strictjson.Parse(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")), strictjson.Limits{Bytes: maxConfig, Nodes: 1 << 18})
+	root, err := strictjson.Parse(jsonText(data), strictjson.Limits{Bytes: maxConfig, Nodes: 1 << 18})
 	if err != nil {
 		if config || a.Ext() == ".json" && !vocabulary(a.Base()) && speaks(data) {
 			return err // a loader may read it all the same

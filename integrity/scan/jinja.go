@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/prerun/prerun"
@@ -82,6 +83,10 @@ func template(out *Sink, text string, at prerun.Location) {
 	}}
 	t.root(text)
 	t.replaced()
+	t.flow()
+	if t.tokens > maxFlow {
+		out.Gap(fmt.Sprintf("template of %d tokens; what the first %d put together was followed", t.tokens, maxFlow), at.Offset, 0)
+	}
 }
 
 // A jinjaToken is a name, a string (decoded), an operator or a number.
@@ -114,6 +119,9 @@ type jinjaScan struct {
 	swaps   [][2]string     // constant arguments of replace
 	open    bool            // a comment has no end
 	endless bool            // a raw block has none
+
+	blocks []jinjaBlock // what flow reads: the first maxFlow tokens
+	tokens int
 }
 
 // Bounds of what is kept of one template.
@@ -196,6 +204,7 @@ func (t *jinjaScan) block(s string, statement bool) int {
 		closing = "%}"
 	}
 	t.toks, t.filter = t.toks[:0], ""
+	var kept []jinjaToken
 	var first jinjaToken
 	var target bool // "=" was seen outside of brackets
 	i, depth, judged := 0, 0, 0
@@ -208,8 +217,11 @@ func (t *jinjaScan) block(s string, statement bool) int {
 		}
 		tok, n := jinjaNext(s[i:])
 		i += max(n, 1)
-		if n == 0 {
+		if tok.kind == 0 {
 			continue
+		}
+		if t.tokens++; t.tokens <= maxFlow {
+			kept = append(kept, tok)
 		}
 		switch {
 		case tok.op("([{"):
@@ -233,6 +245,9 @@ func (t *jinjaScan) block(s string, statement bool) int {
 	}
 	for ; judged < len(t.toks); judged++ {
 		t.judge(judged)
+	}
+	if len(kept) > 0 {
+		t.blocks = append(t.blocks, jinjaBlock{statement, kept})
 	}
 	if statement && first.kind == 'n' {
 		t.statement(first.text, target)
@@ -529,18 +544,25 @@ func reaches(s string) bool {
 	}
 }
 
-// jinjaNext returns the next token and the bytes it takes; a length without a
-// token is skipped space.
+// jinjaNext returns the next token and the bytes it takes; one of no kind is
+// skipped space.
 func jinjaNext(s string) (jinjaToken, int) {
 	switch c := s[0]; {
-	case c == ' ' || c == '\t' || c == '\n' || c == '\r':
-		return jinjaToken{}, 0
+	case c == ' ' || c >= '\t' && c <= '\r' || c >= 0x1c && c <= 0x1f:
+		return jinjaToken{}, 1
 	case c == '"' || c == '\'':
 		return jinjaString(s)
 	case nameByte(c) && (c < '0' || c > '9'):
+		if r, n := utf8.DecodeRuneInString(s); unicode.IsSpace(r) {
+			return jinjaToken{}, n
+		}
 		n := 1
 		for n < len(s) && nameByte(s[n]) {
-			n++
+			r, size := utf8.DecodeRuneInString(s[n:])
+			if unicode.IsSpace(r) {
+				break
+			}
+			n += size
 		}
 		return jinjaToken{'n', s[:n]}, n
 	case c >= '0' && c <= '9':

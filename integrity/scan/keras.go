@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -37,41 +38,69 @@ var (
 		Help: "The configuration names a function or class of Keras itself that downloads, loads other models or switches safe mode off. No saved model needs one. Do not load the file.",
 		Refs: []prerun.Reference{refDeserialize, cve("2025-8747"), cve("2025-9906"), cve("2025-49655"), cve("2026-1462")},
 	}
+	ruleKerasFile = prerun.Rule{
+		ID: "scan.keras.file-argument", Title: "layer that reads a file", Severity: prerun.Medium,
+		Help: "The configuration gives a layer the name of a file in place of a vocabulary. Keras before 3.12 reads it while the model is loaded, even in safe mode, and the words become part of the model. The finding is high when the name is absolute, leads out of the folder or is an address. Save the model with the vocabulary itself.",
+		Refs: []prerun.Reference{refTraversal, refUnsafeModel, cve("2025-12058")},
+	}
 )
 
-var kerasRules = []prerun.Rule{ruleKerasLambda, ruleKerasModule, ruleKerasGadget, ruleKerasCustom}
+var kerasRules = []prerun.Rule{ruleKerasLambda, ruleKerasModule, ruleKerasGadget, ruleKerasFile, ruleKerasCustom}
 
 func (kerasFormat) Info() Info {
 	return Info{ID: "keras-config", Within: []string{"text", "json"}, Operators: []string{"keras"}, Rules: kerasRules}
 }
 
 func (kerasFormat) Match(p Probe) Match {
-	if (configFormat{}).Match(p) == Maybe && strings.Contains(string(p.Head), `"class_name"`) {
-		return Maybe
-	}
-	return No
+	return (configFormat{}).Match(p) // what tells it apart may stand behind any padding
 }
 
 func (kerasFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
+	if a.Size > maxConfig && !loaderReads(a.Base()) && !bytes.Contains(a.Head, []byte(`"class_name"`)) {
+		return fmt.Errorf("keras: %w", ErrNotFormat)
+	}
 	data, err := a.small(out, "configuration")
 	if data == nil {
 		return err
 	}
+	data = jsonText(data)
+	if !bytes.Contains(data, []byte(`"class_name"`)) && !bytes.Contains(data, []byte(`\u00`)) {
+		return fmt.Errorf("keras: %w", ErrNotFormat)
+	}
 	root, err := strictjson.Parse(data, strictjson.Limits{Bytes: maxConfig, Nodes: 1 << 18})
 	if err != nil {
 		// A loader's parser may be more lenient; the shape decides whose file it is.
-		if a.Base() == "config.json" {
+		if a.Base() == "config.json" || bytes.Contains(data, []byte(`"registered_name"`)) && bytes.Contains(data, []byte(`"class_name"`)) {
 			return err
 		}
 		return fmt.Errorf("keras: %w: %w", err, ErrNotFormat)
 	}
-	if root.Get("class_name") == nil || root.Get("config") == nil {
+	if !kerasObject(root) {
 		return fmt.Errorf("keras: %w", ErrNotFormat)
 	}
 	out.Fact("framework", "keras")
 	k := kerasScan{out: out}
 	k.walk(root, "", 0)
 	return nil
+}
+
+// kerasObject reports a serialised object, or a list or dictionary with one:
+// Keras builds those below before it looks at what it got.
+func kerasObject(v *strictjson.Value) bool {
+	if v.Get("class_name") != nil && v.Get("config") != nil {
+		return true
+	}
+	for i := range v.Items {
+		if kerasObject(&v.Items[i]) {
+			return true
+		}
+	}
+	for i := range v.Members {
+		if kerasObject(&v.Members[i].Value) {
+			return true
+		}
+	}
+	return false
 }
 
 // A kerasScan is the reading of one configuration. When that is part of another
@@ -84,7 +113,28 @@ type kerasScan struct {
 // kerasGadgets are names within Keras that do more than compute.
 var kerasGadgets = []string{
 	"get_file", "load_model", "load_weights", "enable_unsafe_deserialization", "TorchModuleWrapper", "TFSMLayer",
-	"deserialize_keras_object", "extract_archive", "model_from_json", "FlaxLayer", "JaxLayer",
+	"deserialize_keras_object", "extract_archive", "model_from_json", "FlaxLayer", "JaxLayer", "func_load", "func_dump",
+	"model_from_config", "save_model", "save_weights",
+}
+
+// kerasReach are the parts of Keras whose functions work on files, archives,
+// code and settings. Models name functions that compute, which stand elsewhere.
+var kerasReach = map[string]bool{
+	"utils": true, "saving": true, "callbacks": true, "datasets": true, "config": true, "export": true, "legacy": true,
+	"trainers": true, "testing": true, "visualization": true, "preprocessing": true,
+}
+
+// kerasPart is the first name below Keras of one of its modules, by whatever
+// name Keras is imported.
+func kerasPart(module string) string {
+	for name := range strings.SplitSeq(module, ".") {
+		switch name {
+		case "keras", "tf_keras", "keras_core", "tensorflow", "python", "src", "api", "_tf_keras", "_v1", "_v2":
+		default:
+			return name
+		}
+	}
+	return ""
 }
 
 func (k *kerasScan) finding(rule prerun.Rule, sev prerun.Severity, v *strictjson.Value, at, name, format string, args ...any) {
@@ -131,11 +181,14 @@ func (k *kerasScan) object(v *strictjson.Value, at string) {
 		return
 	}
 	k.out.Operator(Operator{Kind: "keras", Domain: module, Name: looksUp(v, class), Location: k.where(v, at)})
+	k.vocabulary(v.Get("config").Get("vocabulary"), at, class)
+	function := false
 	switch class {
 	case "__lambda__", "Lambda":
 		k.lambda(v, at, class)
 		return
 	case "function", "builtin_function_or_method", "type":
+		function = class != "type"
 		class = looksUp(v, class)
 		shown = excerpt(strings.TrimPrefix(module+"."+class, "."), 120)
 	}
@@ -144,6 +197,10 @@ func (k *kerasScan) object(v *strictjson.Value, at string) {
 			k.finding(ruleKerasGadget, 0, v, at, shown, "%q is looked up in Keras", shown)
 			return
 		}
+	}
+	if function && kerasModule(module) && kerasReach[kerasPart(module)] {
+		k.finding(ruleKerasGadget, 0, v, at, shown, "%q is looked up in Keras", shown)
+		return
 	}
 	if module == "" || kerasModule(module) {
 		if own, _, ok := strings.Cut(registered, ">"); ok && !kerasModule(own) && !strings.HasPrefix(own, "keras") {
@@ -158,6 +215,21 @@ func (k *kerasScan) object(v *strictjson.Value, at string) {
 		}
 	}
 	k.finding(ruleKerasModule, sev, v, at, shown, "%q is imported", shown)
+}
+
+// vocabulary reports a layer whose table is a file: a list of words is one that
+// the model brings.
+func (k *kerasScan) vocabulary(v *strictjson.Value, at, class string) {
+	file := textOf(v)
+	if file == "" {
+		return
+	}
+	sev := prerun.Medium
+	if outside(file) {
+		sev = prerun.High
+	}
+	shown := excerpt(file, 120)
+	k.finding(ruleKerasFile, sev, v, at+"/config/vocabulary", shown, "a %s layer reads the file %q", excerpt(class, 40), shown)
 }
 
 // looksUp is what an object of that class is looked up as: the name of a

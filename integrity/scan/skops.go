@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -92,7 +93,7 @@ func (skopsSchemaFormat) Match(p Probe) Match {
 }
 
 func (f skopsSchemaFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
-	seen := strings.Contains(string(a.Head), `"__loader__"`)
+	seen := bytes.Contains(jsonText(a.Head), []byte(`"__loader__"`))
 	if a.Size > maxConfig {
 		if !seen {
 			return fmt.Errorf("skops: %w", ErrNotFormat)
@@ -104,6 +105,8 @@ func (f skopsSchemaFormat) Scan(_ context.Context, a *Artifact, out *Sink) error
 	if err != nil {
 		return err
 	}
+	data = jsonText(data)
+	seen = seen || bytes.Contains(data, []byte(`"__loader__"`))
 	root, err := strictjson.Parse(data, strictjson.Limits{Bytes: maxConfig, Nodes: 1 << 19})
 	switch {
 	case err != nil && seen:
