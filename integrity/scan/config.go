@@ -53,7 +53,7 @@ func (configFormat) Info() Info {
 	return Info{
 		ID: "json", Within: []string{"text", "keras-config"},
 		Rules: []prerun.Rule{
-			ruleAutoMap, ruleRemoteCode, ruleTrustRemote, ruleCustomPipeline, ruleHydraTarget,
+			ruleAutoMap, ruleTorchExpression, ruleRemoteCode, ruleTrustRemote, ruleCustomPipeline, ruleHydraTarget,
 			ruleImported, ruleShardPath, ruleShardFormat, ruleTemplateAttack, ruleTemplateReach,
 		},
 	}
@@ -133,7 +133,7 @@ func loaderReads(base string) bool {
 }
 
 func (configFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
-	config := loaderReads(a.Base())
+	config := loaderReads(a.Base()) || exportedProgram(a.Probe)
 	switch {
 	case a.Size > maxConfig && config:
 		out.Gap(fmt.Sprintf("configuration of %d bytes; %d are read", a.Size, maxConfig), 0, 0)
@@ -202,6 +202,8 @@ func (c *configScan) walk(v *strictjson.Value, pointer string, depth int) {
 			}
 		case "_target_":
 			c.target(&m.Value, at)
+		case "expr_str", "guards_code":
+			c.expression(&m.Value, at)
 		case "chat_template":
 			c.chatTemplate(&m.Value, at)
 		default:
@@ -420,7 +422,7 @@ var (
 )
 
 func (pythonFormat) Info() Info {
-	return Info{ID: "python", Within: []string{"text"}, Rules: []prerun.Rule{rulePython, ruleBytecode, ruleGenerate}}
+	return Info{ID: "python", Within: []string{"text"}, Rules: []prerun.Rule{rulePython, ruleBytecode, ruleGenerate, ruleTorchPackage}}
 }
 
 func (pythonFormat) Match(p Probe) Match {
@@ -441,6 +443,10 @@ func (pythonFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	if strings.HasPrefix(a.Ext(), ".pyc") || a.Ext() == ".pyo" {
 		out.Claim(0, a.Size)
 		out.Finding(prerun.Finding{Rule: ruleBytecode, Confidence: prerun.ConfidenceHigh, Message: "the file is compiled Python"})
+		return nil
+	}
+	if packaged(&a.Probe) {
+		out.Finding(prerun.Finding{Rule: ruleTorchPackage, Confidence: prerun.ConfidenceHigh, Message: "the package brings this source, which its importer runs"})
 		return nil
 	}
 	if torchScript(&a.Probe) {

@@ -85,6 +85,9 @@ func targetSeverity(target string) prerun.Severity {
 	if strings.Contains(target, ".") && dangerousName(target) {
 		return prerun.High
 	}
+	if strings.Contains(target, "${") {
+		return prerun.Medium // put together from other members, or by a resolver
+	}
 	return prerun.Low
 }
 

@@ -165,9 +165,12 @@ func kerasExamples() map[string]ruleExample {
 	return map[string]ruleExample{
 		"scan.keras.lambda":         {looks: "a `Lambda` layer with marshalled byte code.", file: "config.json", data: []byte(`{"class_name": "Model", "config": {"layers": [{"class_name": "Lambda", "config": {"function": ["4wEAAAA=", null, null]}}]}}`)},
 		"scan.keras.foreign-module": {looks: "an activation function from the module `os`.", file: "config.json", data: []byte(`{"class_name": "X", "config": {"activation": {"module": "os", "class_name": "function", "config": "system"}}}`)},
-		"scan.keras.file-argument":  {looks: "a `StringLookup` whose vocabulary is `/etc/passwd`.", file: "config.json", data: []byte(`{"class_name": "StringLookup", "config": {"vocabulary": "/etc/passwd"}}`)},
-		"scan.keras.gadget":         {looks: "`keras.utils.get_file` as a function of the model.", file: "config.json", data: []byte(`{"class_name": "X", "config": {"f": {"module": "keras.utils", "class_name": "function", "config": "get_file"}}}`)},
-		"scan.keras.custom-object":  {looks: "a class registered as `mine>X`.", file: "m.h5", data: kerasH5(`{"class_name": "X", "config": {}, "registered_name": "mine>X"}`).Bytes()},
+		"scan.torch.expression":     {looks: "a size of a program of `torch.export` that is `__import__('os')`.", file: "serialized_exported_program.json", data: []byte(`{"range": {"as_expr": {"expr_str": "__import__('os')"}}}`)},
+		"scan.torch.package-code": {looks: "an archive of `torch.package` with a module of its own.", file: "p.pt", data: build.Zip(
+			build.Member{Name: "p/.data/extern_modules", Data: []byte("torch\n")}, build.Member{Name: "p/mine.py", Data: []byte("import os\n")})},
+		"scan.keras.file-argument": {looks: "a `StringLookup` whose vocabulary is `/etc/passwd`.", file: "config.json", data: []byte(`{"class_name": "StringLookup", "config": {"vocabulary": "/etc/passwd"}}`)},
+		"scan.keras.gadget":        {looks: "`keras.utils.get_file` as a function of the model.", file: "config.json", data: []byte(`{"class_name": "X", "config": {"f": {"module": "keras.utils", "class_name": "function", "config": "get_file"}}}`)},
+		"scan.keras.custom-object": {looks: "a class registered as `mine>X`.", file: "m.h5", data: kerasH5(`{"class_name": "X", "config": {}, "registered_name": "mine>X"}`).Bytes()},
 		"scan.keras.foreign-member": {
 			looks: "`x.txt` in a `.keras` archive.", file: "m.keras",
 			data: build.Zip(

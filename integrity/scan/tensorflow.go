@@ -100,15 +100,15 @@ type tfScan struct {
 	nodes int
 	seen  map[string]bool
 
-	// What is needed to tell a table that is filled from a file of the host.
-	outside map[string]string     // constants that name such a file, by node
-	tables  map[string]wire.Field // inputs of nodes that fill tables
+	// What is needed to tell an operator that is given a file of the host.
+	outside map[string]string // constants that name such a file, by node
+	named   map[string]tfUse  // inputs of nodes that take the names of files
 }
 
 func (tensorflowFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	s := &tfScan{
 		a: a, out: out, w: wire.NewReader(a, a.Size), seen: make(map[string]bool),
-		outside: make(map[string]string), tables: make(map[string]wire.Field),
+		outside: make(map[string]string), named: make(map[string]tfUse),
 	}
 	whole := wire.Field{Len: a.Size}
 	var err error
@@ -132,7 +132,7 @@ func (tensorflowFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	if s.nodes == 0 && !errors.Is(err, ErrBudget) {
 		return fmt.Errorf("tensorflow: no nodes: %w", ErrNotFormat)
 	}
-	s.fileTables()
+	s.namedFiles()
 	out.Fact("framework", "tensorflow")
 	if err == nil {
 		out.Claim(0, a.Size)
@@ -232,20 +232,42 @@ var tfOperators = map[string]prerun.Rule{
 	"TextLineDataset": ruleTFFile, "TFRecordDataset": ruleTFFile, "TFRecordDatasetV2": ruleTFFile, "FixedLengthRecordDataset": ruleTFFile,
 	"FixedLengthRecordDatasetV2": ruleTFFile, "CSVDataset": ruleTFFile, "CSVDatasetV2": ruleTFFile, "LMDBDataset": ruleTFFile, "SqlDataset": ruleTFFile,
 	"WholeFileReader": ruleTFFile, "WholeFileReaderV2": ruleTFFile, "TextLineReader": ruleTFFile, "TextLineReaderV2": ruleTFFile,
+	"TFRecordReader": ruleTFFile, "TFRecordReaderV2": ruleTFFile, "FixedLengthRecordReader": ruleTFFile, "FixedLengthRecordReaderV2": ruleTFFile,
+	"LMDBReader": ruleTFFile, "RecordInput": ruleTFFile, "ImmutableConst": ruleTFFile, "SnapshotDataset": ruleTFFile, "SnapshotDatasetV2": ruleTFFile,
+	"SnapshotDatasetReader": ruleTFFile, "SnapshotChunkDataset": ruleTFFile, "ListSnapshotChunksDataset": ruleTFFile,
+	"ExperimentalCSVDataset": ruleTFFile, "ExperimentalLMDBDataset": ruleTFFile, "ExperimentalSqlDataset": ruleTFFile, "ExperimentalMatchingFilesDataset": ruleTFFile,
 	"LoadDataset": ruleTFFile, "SaveDataset": ruleTFFile, "SaveDatasetV2": ruleTFFile,
 	"PyFunc": ruleTFPython, "PyFuncStateless": ruleTFPython, "EagerPyFunc": ruleTFPython, "PyCall": ruleTFPython, "ShellExecute": ruleTFPython,
 }
 
+// tfNamed are operators of ordinary graphs that take the name of a file: a
+// constant that leads out of the model's folder is none that they are given.
+var tfNamed = map[string]bool{
+	"InitializeTableFromTextFile": true, "InitializeTableFromTextFileV2": true,
+	"Save": true, "SaveSlices": true, "SaveV2": true, "Restore": true, "RestoreSlice": true, "RestoreV2": true, "MergeV2Checkpoints": true,
+	"CacheDataset": true, "CacheDatasetV2": true, "CreateSummaryFileWriter": true, "CreateSummaryDbWriter": true,
+	"LoadAndRemapMatrix": true, "GenerateVocabRemapping": true, "ShardedFilename": true,
+}
+
+// maxInputs bounds the inputs of one operator that are followed; those that
+// name files are among the first.
+const maxInputs = 8
+
 func (s *tfScan) node(f wire.Field) error {
-	var name, op, input string
+	var name, op, output string
+	var inputs []string
 	err := s.w.Walk(f.Off, f.End(), func(g wire.Field) (err error) {
 		switch {
 		case g.Is(1, wire.Bytes):
 			name, _, err = s.w.Text(g, 300)
 		case g.Is(2, wire.Bytes):
 			op, _, err = s.w.Text(g, 100)
-		case g.Is(3, wire.Bytes): // the last one counts
+		case g.Is(3, wire.Bytes) && len(inputs) < maxInputs:
+			var input string
 			input, _, err = s.w.Text(g, 300)
+			inputs = append(inputs, input)
+		case g.Is(5, wire.Bytes) && op == "PrintV2":
+			return s.printed(g, &output)
 		case g.Is(5, wire.Bytes) && op == "Const":
 			return s.constant(g, name)
 		}
@@ -256,9 +278,16 @@ func (s *tfScan) node(f wire.Field) error {
 	}
 	s.nodes++
 	s.out.Operator(Operator{Kind: "tensorflow", Name: op, Location: prerun.Location{Offset: f.At, Length: f.End() - f.At}})
-	if strings.HasPrefix(op, "InitializeTableFromTextFile") && len(s.tables) < 1000 {
-		input, _, _ = strings.Cut(input, ":")
-		s.tables[input] = f
+	if tfNamed[op] {
+		for _, input := range inputs {
+			if input, _, _ = strings.Cut(input, ":"); len(s.named) < 10_000 {
+				s.named[input] = tfUse{op, f}
+			}
+		}
+	}
+	if output != "" && !s.seen[op] {
+		s.seen[op] = true
+		s.finding(ruleTFFile, f, op, "operator %s writes to %q", op, excerpt(output, 120))
 	}
 	if rule, ok := tfOperators[op]; ok && !s.seen[op] {
 		s.seen[op] = true
@@ -309,13 +338,33 @@ func (s *tfScan) below(f wire.Field, num int32, yield func(g wire.Field) error) 
 	})
 }
 
-// fileTables reports tables that are filled from a file of the host. Ordinary
-// ones are filled from an asset, whose name is set on load.
-func (s *tfScan) fileTables() {
-	for _, input := range sortedKeys(s.tables) {
+// printed finds out where an operator prints to, when that is a file: the value
+// (2) of the attribute "output_stream" (1) is a text (2).
+func (s *tfScan) printed(f wire.Field, output *string) error {
+	return s.below(f, 2, func(v wire.Field) error {
+		return s.below(v, 2, func(t wire.Field) error {
+			text, _, err := s.w.Text(t, ProbeSize)
+			if strings.HasPrefix(text, "file:") {
+				*output = text
+			}
+			return err
+		})
+	})
+}
+
+// A tfUse is an operator that takes the name of a file.
+type tfUse struct {
+	op string
+	at wire.Field
+}
+
+// namedFiles reports operators that are given a file of the host. Ordinary ones
+// get an asset or a name of the program that loads the model.
+func (s *tfScan) namedFiles() {
+	for _, input := range sortedKeys(s.named) {
 		if name, ok := s.outside[input]; ok {
-			shown := excerpt(name, 120)
-			s.finding(ruleTFFile, s.tables[input], shown, "a table is filled from the file %q", shown)
+			shown, use := excerpt(name, 120), s.named[input]
+			s.finding(ruleTFFile, use.at, shown, "operator %s takes the file %q", use.op, shown)
 		}
 	}
 }

@@ -33,8 +33,8 @@ func (yamlFormat) Info() Info {
 func (yamlFormat) Match(p Probe) Match {
 	switch p.Ext() {
 	case ".yaml", ".yml":
-		if bytes.IndexByte(p.Head, 0) < 0 {
-			return Maybe
+		if bytes.IndexByte(p.Head, 0) < 0 || p.Starts("\xff\xfe") || p.Starts("\xfe\xff") {
+			return Maybe // in UTF-16 as well, as loaders read it
 		}
 	}
 	if p.Base() == "MLmodel" { // of MLflow
@@ -116,11 +116,15 @@ func (y *yamlScan) walk(n *yaml.Node, at string, depth int) {
 		k, v := n.Content[i], n.Content[i+1]
 		p := at + "/" + pointerEscaper.Replace(excerpt(k.Value, 80))
 		y.walk(k, p, depth+1)
+		name := k.Value
+		if k.Kind == yaml.AliasNode && k.Alias != nil {
+			name = k.Alias.Value
+		}
 		value := v
 		if v.Kind == yaml.AliasNode && v.Alias != nil {
 			value = v.Alias
 		}
-		switch k.Value {
+		switch name {
 		case "_target_":
 			if value.Kind == yaml.ScalarNode {
 				shown := excerpt(value.Value, 120)
@@ -128,7 +132,11 @@ func (y *yamlScan) walk(n *yaml.Node, at string, depth int) {
 			}
 		case "loader_module":
 			if value.Kind == yaml.ScalarNode {
-				y.imported(&strictjson.Value{Kind: strictjson.String, Text: value.Value, Line: v.Line, Column: v.Column}, p, "mlflow")
+				name := value.Value
+				if !strings.Contains(name, ".") {
+					name += ".*" // a module of its own
+				}
+				y.imported(&strictjson.Value{Kind: strictjson.String, Text: name, Line: v.Line, Column: v.Column}, p, "mlflow")
 			}
 		case "trust_remote_code":
 			if value.Kind == yaml.ScalarNode && strings.EqualFold(value.Value, "true") {
