@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
@@ -21,6 +22,7 @@ type countingFS struct {
 	reads *atomic.Int64
 	stop  int64
 	at    func()
+	mu    *sync.Mutex // no read is counted while at runs
 }
 
 func (c countingFS) Open(name string) (fs.File, error) {
@@ -46,9 +48,11 @@ type countingFile struct {
 }
 
 func (f countingFile) Read(p []byte) (int, error) {
+	f.c.mu.Lock()
 	if f.c.reads.Add(1) == f.c.stop {
 		f.c.at()
 	}
+	f.c.mu.Unlock()
 	return f.File.Read(p)
 }
 
@@ -114,7 +118,7 @@ func TestCancelReads(t *testing.T) {
 		for _, stop := range []int64{1, 5, 20} {
 			ctx, cancel := context.WithCancel(t.Context())
 			reads := new(atomic.Int64)
-			err := run(ctx, func(fsys fs.FS) fs.FS { return countingFS{fsys, reads, stop, cancel} })
+			err := run(ctx, func(fsys fs.FS) fs.FS { return countingFS{fsys, reads, stop, cancel, new(sync.Mutex)} })
 			cancel()
 			if !errors.Is(err, context.Canceled) {
 				t.Errorf("%s: cancelled at read %d: %v", name, stop, err)
