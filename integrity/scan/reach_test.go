@@ -92,6 +92,9 @@ func TestYAMLDisguised(t *testing.T) {
 			t.Errorf("%s: %v", name, got.Verdict)
 		}
 	}
+	if got := one(t, scan.Scanner{}, "c.yaml", []byte("m: {_target_: hydra.utils.get_method, path: os.system}\n")); got.Verdict != scan.Suspicious {
+		t.Errorf("hydra: %v, want suspicious", got.Verdict)
+	}
 	for module, want := range map[string]scan.Verdict{"evil": scan.Suspicious, "mlflow.sklearn": scan.Clean} {
 		if got := one(t, scan.Scanner{}, "MLmodel", []byte("flavors:\n  python_function:\n    loader_module: "+module+"\n    code: code\n")); got.Verdict != want {
 			t.Errorf("%s: %v, want %v", module, got.Verdict, want)

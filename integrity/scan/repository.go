@@ -85,8 +85,11 @@ func targetSeverity(target string) prerun.Severity {
 	if strings.Contains(target, ".") && dangerousName(target) {
 		return prerun.High
 	}
-	if strings.Contains(target, "${") {
+	switch {
+	case strings.Contains(target, "${"):
 		return prerun.Medium // put together from other members, or by a resolver
+	case strings.HasPrefix(target, "hydra.utils.") || strings.HasPrefix(target, "hydra._internal."):
+		return prerun.Medium // looks a name up that stands in its arguments
 	}
 	return prerun.Low
 }
