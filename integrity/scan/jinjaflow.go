@@ -300,16 +300,16 @@ func indexToken(ts []jinjaToken, kind byte, text string) int {
 
 // spelled is tokens as text.
 func spelled(ts []jinjaToken) string {
-	s := ""
+	var s strings.Builder
 	for _, t := range ts {
 		if t.kind == 's' {
-			s += strconv.Quote(t.text)
+			s.WriteString(strconv.Quote(t.text))
 		} else {
-			s += t.text
+			s.WriteString(t.text)
 		}
-		if len(s) > 200 {
+		if s.Len() > 200 {
 			break
 		}
 	}
-	return s
+	return s.String()
 }
