@@ -323,6 +323,8 @@ func (a *assessor) check(need Need, c *pickle.Call) (Level, string) {
 			return Low, "loads a payload that stands in the file and is scanned itself"
 		}
 		return Malicious, "loads a payload that cannot be seen"
+	case NeedSibling:
+		return a.sibling(c)
 	case NeedJudged: // FunctionTransformer: what it holds runs when the model does
 		level, why := Allowed, ""
 		walk(c.Args, func(v pickle.Value) bool {
@@ -334,6 +336,38 @@ func (a *assessor) check(need Need, c *pickle.Call) (Level, string) {
 		return level, why
 	}
 	return Allowed, ""
+}
+
+// sibling judges a wrapper of joblib that stands for an array in another file.
+// joblib reads that file, pickles in it included, wherever its name leads.
+func (a *assessor) sibling(c *pickle.Call) (Level, string) {
+	level, why := Allowed, ""
+	worse := func(l Level, reason string, v pickle.Value) {
+		if l > level {
+			level, why = l, fmt.Sprintf("%s %s", reason, v)
+		}
+	}
+	if args := c.Args.Items; c.Method == "" && len(args) > 0 && args[0].Type != pickle.Str {
+		worse(Suspicious, "reads the file", args[0])
+	}
+	walk(c.Args, func(v pickle.Value) bool {
+		switch {
+		case v.Cut() && v.Type != pickle.Bytes:
+			worse(Suspicious, "is handed more than was kept:", v)
+		case v.Type == pickle.Str && (strings.ContainsAny(v.Text, `/\:`) || v.Text == ".."):
+			worse(Malicious, "reads a file elsewhere,", v)
+		case v.Type == pickle.GlobalRef && a.grades[v.Int].Level != Allowed:
+			worse(Suspicious, "is handed", v)
+		case v.Type == pickle.Dict:
+			for i := 0; i+1 < len(v.Items); i += 2 {
+				if v.Items[i].Text == "filename" && v.Items[i+1].Type != pickle.Str {
+					worse(Suspicious, "reads the file", v.Items[i+1])
+				}
+			}
+		}
+		return true
+	})
+	return level, why
 }
 
 // withCalls adds what is called with what: the classes of all texts handed to

@@ -218,6 +218,13 @@ func TestCatalogue(t *testing.T) {
 		{"encoded_payload", asm(reduce("somelib", "restore", str(base64.StdEncoding.EncodeToString(inner))), pickle.OpStop), globals.Malicious},
 		{"transformer_function", asm(global("sklearn.preprocessing._function_transformer", "FunctionTransformer"), pickle.OpEmptyTuple, pickle.OpNewobj,
 			pickle.OpEmptyDict, str("func"), global("somelib", "f"), pickle.OpSetitem, pickle.OpBuild, pickle.OpStop), globals.Suspicious},
+		{"array_elsewhere", asm(wrapper("NDArrayWrapper", str("/tmp/a.npy")), pickle.OpStop), globals.Malicious},
+		{"array_above", asm(wrapper("ZNDArrayWrapper", str("../a.npy")), pickle.OpStop), globals.Malicious},
+		{"array_backslash", asm(wrapper("NDArrayWrapper", str(`d\a.npy`)), pickle.OpStop), globals.Malicious},
+		{"array_computed", asm(wrapper("NDArrayWrapper", reduce("builtins", "str", str("x"))), pickle.OpStop), globals.Suspicious},
+		{"array_by_arguments", asm(reduce("joblib.numpy_pickle", "NDArrayWrapper", str("/tmp/a.npy"), global("numpy", "ndarray"), pickle.OpNewtrue), pickle.OpStop), globals.Malicious},
+		{"array_computed_argument", asm(reduce("joblib.numpy_pickle", "NDArrayWrapper", reduce("builtins", "str", str("x")), global("numpy", "ndarray"), pickle.OpNewtrue), pickle.OpStop), globals.Suspicious},
+		{"array_unlisted_class", asm(wrapper("NDArrayWrapper", str("a.npy"), str("subclass"), global("somelib", "f"), pickle.OpSetitem), pickle.OpStop), globals.Suspicious},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			found := globals.Policy{}.Assess(scan(t, tt.data))
@@ -230,6 +237,12 @@ func TestCatalogue(t *testing.T) {
 			}
 		})
 	}
+}
+
+// wrapper is what joblib before 0.10 wrote for an array in a file of its own.
+func wrapper(class string, file []byte, more ...any) []byte {
+	return asm(pickle.OpGlobal, "joblib.numpy_pickle\n", class, "\n", pickle.OpEmptyTuple, pickle.OpNewobj,
+		pickle.OpEmptyDict, str("filename"), file, pickle.OpSetitem, asm(more...), pickle.OpBuild)
 }
 
 // Ordinary models name and call nothing that is reported above low.
@@ -254,6 +267,8 @@ func TestOrdinary(t *testing.T) {
 		{"bytes_in_protocol_2", reduce("_codecs", "encode", str("abc"), str("latin1")), globals.Allowed},
 		{"partial", reduce("functools", "partial", pickle.OpGlobal, "torch.nn.modules.normalization\nLayerNorm\n"), globals.Allowed},
 		{"dill_array", reduce("dill._dill", "_create_array", pickle.OpGlobal, "numpy.core.multiarray\n_reconstruct\n", pickle.OpEmptyTuple, pickle.OpEmptyTuple), globals.Allowed},
+		{"array_beside", wrapper("NDArrayWrapper", str("model.pkl_01.npy"), str("subclass"), pickle.OpGlobal, "numpy\nndarray\n", pickle.OpSetitem), globals.Allowed},
+		{"array_beside_by_arguments", reduce("joblib.numpy_pickle", "NDArrayWrapper", str("model.pkl_01.npy"), pickle.OpGlobal, "numpy\nndarray\n", pickle.OpNewtrue), globals.Allowed},
 		{"defaultdict", reduce("collections", "defaultdict", pickle.OpGlobal, "builtins\nlist\n"), globals.Allowed},
 		{"path", reduce("pathlib", "PosixPath", str("/"), str("data")), globals.Allowed},
 		{"uuid", asm(pickle.OpGlobal, "uuid\nUUID\n", pickle.OpEmptyTuple, pickle.OpNewobj), globals.Allowed},

@@ -70,6 +70,7 @@ const (
 	NeedJudged       // ">": callables among the arguments count as called
 	NeedAttr         // "?": getattr of a plain literal name on an allowed object
 	NeedPayload      // "~": only a literal payload, which is scanned itself
+	NeedSibling      // "/": the file that it reads lies beside this one
 )
 
 // A Grade is what the tables say about one name.
@@ -276,7 +277,7 @@ func compile(profiles []Profile, deny *DenyList) *tables {
 		for m, names := range p.Names {
 			for _, n := range names {
 				need := NeedNothing
-				if k := strings.IndexByte("!>?~", n[0]); k >= 0 && len(n) > 1 {
+				if k := strings.IndexByte("!>?~/", n[0]); k >= 0 && len(n) > 1 {
 					need, n = Need(k+1), n[1:]
 				}
 				key := [2]string{m, n}
