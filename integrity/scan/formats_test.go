@@ -124,7 +124,12 @@ func TestFormats(t *testing.T) {
 		{"onnx_absolute", "m.onnx", build.ONNX(relu, []build.Proto{build.ExternalTensor("w", []uint64{4}, "location", "/etc/passwd")}), scan.Malicious, scan.Complete, []string{"scan.onnx.external-path"}},
 		{"onnx_drive", "m.onnx", build.ONNX(relu, []build.Proto{build.ExternalTensor("w", []uint64{4}, "location", `C:\x`)}), scan.Malicious, scan.Complete, []string{"scan.onnx.external-path"}},
 		{"onnx_unc", "m.onnx", build.ONNX(relu, []build.Proto{build.ExternalTensor("w", []uint64{4}, "location", `\\host\x`)}), scan.Malicious, scan.Complete, []string{"scan.onnx.external-path"}},
+		{"onnx_traversal_late", "m.onnx", build.ONNX(relu, []build.Proto{build.ExternalTensor("w", []uint64{4}, append(manyPairs(40), "location", "../x")...)}), scan.Malicious, scan.Complete, []string{"scan.onnx.external-path"}},
+		{"onnx_traversal_replaced", "m.onnx", build.ONNX(relu, []build.Proto{build.ExternalTensor("w", []uint64{4}, "location", "../x", "location", "w.bin")}), scan.Malicious, scan.Complete, []string{"scan.onnx.external-path"}},
 		{"onnx_missing", "m.onnx", build.ONNX(relu, []build.Proto{build.ExternalTensor("w", []uint64{4}, "location", "w.bin")}), scan.Unknown, scan.Inconclusive, nil},
+		{"onnx_function_hides_no_other", "m.onnx", build.ONNX([]build.Proto{build.Node("F", "own"), build.Node("G", "own")}, nil, func(m build.Proto) build.Proto {
+			return m.Bytes(25, build.Proto(nil).Text(1, "F").Text(10, "own").Bytes(7, build.Node("Relu", "")))
+		}), scan.Suspicious, scan.Complete, []string{"scan.onnx.custom-operator"}},
 		{"onnx_custom", "m.onnx", build.ONNX([]build.Proto{build.Node("Magic", "evil.corp")}, nil), scan.Suspicious, scan.Complete, []string{"scan.onnx.custom-operator"}},
 		{"onnx_python", "m.onnx", build.ONNX([]build.Proto{build.Node("PythonOp", "com.microsoft")}, nil), scan.Malicious, scan.Complete, []string{"scan.onnx.python-operator"}},
 		{"onnx_size", "m.onnx", build.ONNX(relu, []build.Proto{build.Tensor("w", []uint64{400}, floats)}), scan.Suspicious, scan.Complete, []string{"scan.onnx.size-claim"}},
@@ -383,4 +388,13 @@ func fiddle(module, name string) []byte {
 	return []byte(`{"version": "0.0.1", "root": {"type": "ref", "key": "a_1"}, "objects": {"a_1": {"type": ` + ref("fiddle._src.config", "Config") +
 		`, "items": [["Attr(name='x')", {"type": "leaf", "value": 1, "paths": ["<root>.x"]}]], "metadata": {"type": ` + ref("fiddle._src.config", "BuildableTraverserMetadata") +
 		`, "items": [["IdentityElement()", ` + ref(module, name) + `]]}}}, "refcounts": {"a_1": 1}}`)
+}
+
+// manyPairs are keys of external data that mean nothing.
+func manyPairs(n int) []string {
+	var out []string
+	for i := range n {
+		out = append(out, fmt.Sprintf("key%d", i), "x")
+	}
+	return out
 }

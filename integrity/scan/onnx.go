@@ -133,23 +133,23 @@ type onnxScan struct {
 	a        *Artifact
 	out      *Sink
 	w        *wire.Reader
-	domains  map[string]domainUse // of nodes, by domain
-	defined  map[string]bool      // domains with functions of the model's own
-	calls    map[string][]string  // function to the operators it uses, both as domain:name
+	uses     map[onnxOperator]int64 // foreign operators, and where the first of each is
+	defined  map[onnxOperator]bool  // functions of the model's own
+	calls    map[string][]string    // function to the operators it uses, both as domain:name
 	opsets   []string
 	external int
 	unknown  []wire.Field
 }
 
-type domainUse struct {
-	at int64
-	op string
-}
+type onnxOperator struct{ domain, name string }
+
+// maxOnnxUses bounds the foreign operators that are told apart.
+const maxOnnxUses = 1 << 16
 
 func (onnxFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	s := &onnxScan{
 		a: a, out: out, w: wire.NewReader(a, a.Size),
-		domains: map[string]domainUse{}, defined: map[string]bool{}, calls: map[string][]string{},
+		uses: map[onnxOperator]int64{}, defined: map[onnxOperator]bool{}, calls: map[string][]string{},
 	}
 	graphs := 0
 	err := s.w.Walk(0, a.Size, func(f wire.Field) error { return s.model(f, &graphs) })
@@ -297,8 +297,14 @@ func (s *onnxScan) node(f wire.Field, function string, depth int) error {
 	})
 	domain = onnxDomain(domain)
 	s.out.Operator(Operator{Kind: "onnx", Domain: domain, Name: op, Location: prerun.Location{Offset: f.At, Length: f.End() - f.At}})
-	if _, ok := s.domains[domain]; !ok && len(s.domains) < 1000 {
-		s.domains[domain] = domainUse{f.At, op}
+	if id := (onnxOperator{domain, op}); !knownDomain(domain) {
+		switch _, again := s.uses[id]; {
+		case again:
+		case len(s.uses) == maxOnnxUses:
+			s.out.Gap("more foreign operators than are told apart", f.At, f.End()-f.At)
+		default:
+			s.uses[id] = f.At
+		}
 	}
 	if function != "" && len(s.calls[function]) < 10_000 {
 		s.calls[function] = append(s.calls[function], domain+":"+op)
@@ -340,7 +346,9 @@ func (s *onnxScan) function(f wire.Field) error {
 	if err != nil {
 		return err
 	}
-	s.defined[onnxDomain(domain)] = true
+	if cut := "…"; len(s.defined) < maxOnnxUses && !strings.HasSuffix(name, cut) && !strings.HasSuffix(domain, cut) {
+		s.defined[onnxOperator{onnxDomain(domain), name}] = true
+	}
 	id := onnxDomain(domain) + ":" + name
 	if len(s.calls) < 10_000 {
 		s.calls[id] = append(s.calls[id], []string{}...)
@@ -379,18 +387,23 @@ func knownDomain(d string) bool {
 	return false
 }
 
+// customDomains reports each foreign domain by the first of its operators that
+// the model does not define itself.
 func (s *onnxScan) customDomains() {
-	for _, d := range sortedKeys(s.domains) {
-		if knownDomain(d) || s.defined[d] {
-			continue
+	first := make(map[string]onnxOperator)
+	for use, at := range s.uses {
+		was, again := first[use.domain]
+		if !s.defined[use] && (!again || at < s.uses[was]) {
+			first[use.domain] = use
 		}
-		use := s.domains[d]
+	}
+	for _, d := range sortedKeys(first) {
 		shown := excerpt(d, 80)
 		s.out.Finding(prerun.Finding{
 			Rule:       ruleOnnxDomain,
 			Confidence: prerun.ConfidenceHigh,
-			Locations:  []prerun.Location{{Offset: use.at, Length: 1}},
-			Message:    fmt.Sprintf("operator %q of domain %q needs code from outside the model", excerpt(use.op, 80), shown),
+			Locations:  []prerun.Location{{Offset: s.uses[first[d]], Length: 1}},
+			Message:    fmt.Sprintf("operator %q of domain %q needs code from outside the model", excerpt(first[d].name, 80), shown),
 			Key:        shown,
 		})
 	}
@@ -444,9 +457,10 @@ type tensorClaim struct {
 	overflow bool
 	dtype    uint64
 	raw      *wire.Field
-	typed    bool // values in a field of their type
-	external map[string]string
-	outside  bool // data_location says external
+	typed    bool              // values in a field of their type
+	external map[string]string // what loaders read: the last value of a key counts
+	replaced []string          // locations that a later one replaces
+	outside  bool              // data_location says external
 }
 
 func (s *onnxScan) tensor(f wire.Field) error {
@@ -554,7 +568,11 @@ func (s *onnxScan) externalEntry(f wire.Field, t *tensorClaim) error {
 	if t.external == nil {
 		t.external = make(map[string]string)
 	}
-	if len(t.external) < 16 {
+	switch key {
+	case "location", "offset", "length":
+		if was, again := t.external[key]; again && key == "location" && len(t.replaced) < 16 {
+			t.replaced = append(t.replaced, was)
+		}
 		t.external[key] = value
 	}
 	return err
@@ -564,11 +582,14 @@ func (s *onnxScan) externalEntry(f wire.Field, t *tensorClaim) error {
 // looked at; the file itself is scanned as any other.
 func (s *onnxScan) externalData(f wire.Field, t tensorClaim, tensor string, want int64) {
 	location := t.external["location"]
-	shown := excerpt(location, 120)
-	if outside(location) {
-		s.finding(ruleOnnxPath, f, shown, "tensor %q: its data is said to be in %q", tensor, shown)
-		return
+	for _, l := range append(t.replaced, location) {
+		if outside(l) {
+			shown := excerpt(l, 120)
+			s.finding(ruleOnnxPath, f, shown, "tensor %q: its data is said to be in %q", tensor, shown)
+			return
+		}
 	}
+	shown := excerpt(location, 120)
 	e, linked, ok := s.a.sibling(location)
 	if linked {
 		s.finding(ruleOnnxLink, f, shown, "tensor %q: %q is reached through a link", tensor, shown)
