@@ -115,7 +115,7 @@ func TestTensorMemory(t *testing.T) {
 		bad("old_view_shape", torchTensor(v2, torchStorage("torch\nFloatStorage", 4, size(pickleText("1"), 2, 2)), 0, size(4), size(1), "\x89", hooks), sized),
 		bad("storage_beyond_file", torchTensor(v2, torchStorage("torch\nFloatStorage", 5), 0, size(4), size(1), "\x89", hooks), sized),
 		bad("storage_of_larger_type", torchTensor(v2, torchStorage("torch\nDoubleStorage", 4), 0, size(4), size(1), "\x89", hooks), sized),
-		bad("storage_alone", torchStorage("torch\nFloatStorage", 1<<40), sized),
+		bad("storage_alone", torchStorage("torch\nFloatStorage", "L1099511627776L\n"), sized),
 		{"computed", "m.pt", torchModel(tensor(0, "ctorch\nSize\n"+asPickle(size(size(5)))+"R", size(1)), 16), scan.Unknown, scan.Inconclusive, nil},
 	})
 }
