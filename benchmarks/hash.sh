@@ -26,8 +26,7 @@ work=$(cd "$work" && pwd)
 python=${PRERUN_MODEL_SIGNING:-}
 if [[ -z $python ]]; then
 	python=$work/venv/bin/python
-	[[ -x $python ]] || python3 -m venv "$work/venv"
-	"$python" -m pip install --quiet model-signing==1.1.1
+	integrity/testdata/interop/install.sh "$work/venv"
 fi
 export CGO_ENABLED=0
 go build -o "$work/prerun" ./examples/prerun

@@ -134,7 +134,35 @@ func (pickleFormat) Match(p Probe) Match {
 	return Maybe
 }
 
+// maxFirstLine is how far the end of a line is looked for that nothing but its
+// first letter makes the argument of an opcode. The length of a safetensors
+// header starts with such a letter now and then, and its weights may hold no
+// line end for gigabytes.
+const maxFirstLine = 16 << 20
+
+// lineEnds reports whether the line in which the head ends has an end.
+func lineEnds(a *Artifact) (bool, error) {
+	buf := make([]byte, 256<<10)
+	for off := int64(len(a.Head)); off < min(a.Size, maxFirstLine); off += int64(len(buf)) {
+		p := buf[:min(int64(len(buf)), a.Size-off)]
+		if _, err := a.ReadAt(p, off); err != nil {
+			return false, err
+		}
+		if bytes.IndexByte(p, '\n') >= 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 func (f pickleFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
+	if pickle.Sniff(a.Head, a.Size) == pickle.Unlikely {
+		if ok, err := lineEnds(a); err != nil {
+			return err
+		} else if !ok {
+			return fmt.Errorf("pickle: a line without end: %w", ErrNotFormat)
+		}
+	}
 	s := &pickleScan{a: a, out: out, policy: f.policy, ruled: a.run.rules != nil && a.run.rules.allow != nil}
 	m := pickle.Machine{Limits: pickle.Limits{Ops: max(a.Left(Opcodes), 1)}, Literal: s.literal}
 	t, err := m.Scan(ctx, a, a.Size)
