@@ -541,7 +541,7 @@ func TestThirdParty(t *testing.T) {
 // Weights are not read, whatever letter the header's length starts with: some of
 // them are opcodes whose argument is a line.
 func TestWeightsAreNotRead(t *testing.T) {
-	const size = 20 << 30
+	const size int64 = 20 << 30
 	for length := 72; length <= 256; length += 8 {
 		header := fmt.Sprintf("%-*s", length, fmt.Sprintf(`{"a":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}`, size, size))
 		r := &holes{head: build.Safetensors(header, nil)}
