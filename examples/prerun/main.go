@@ -21,6 +21,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -72,6 +73,7 @@ Exit status: 0 pass, 1 fail, 2 could not be checked, or used wrongly.`,
   prerun verify key model --signature model.sig --public-key key.pub
   prerun dataset scan train.jsonl --text text --label label
   prerun gate gate.yaml --out reports --verdict-key gate.pem`,
+		Version:            version(debug.ReadBuildInfo()),
 		SilenceUsage:       true,
 		SilenceErrors:      true,
 		DisableSuggestions: true,
@@ -81,6 +83,8 @@ Exit status: 0 pass, 1 fail, 2 could not be checked, or used wrongly.`,
 		},
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetVersionTemplate("prerun {{.Version}}\n")
+	root.Flags().Bool("version", false, "print the version of this program and do nothing else")
 	root.SetHelpCommand(helpCommand(root))
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.format, "format", a.format, "format of the report: "+strings.Join(report.Formats(), ", "))
@@ -94,6 +98,30 @@ Exit status: 0 pass, 1 fail, 2 could not be checked, or used wrongly.`,
 		notBuilt("posture DIR", "find weaknesses in CI, IaC, notebooks and prompts"),
 	)
 	return root
+}
+
+// version names a build: the module's version, with the revision it was built
+// from where the toolchain recorded one. A build of neither is "devel".
+func version(info *debug.BuildInfo, ok bool) string {
+	if !ok || info == nil {
+		return "devel"
+	}
+	out := strings.Trim(info.Main.Version, "()")
+	if out == "" {
+		out = "devel"
+	}
+	settings := make(map[string]string)
+	for _, s := range info.Settings {
+		settings[s.Key] = s.Value
+	}
+	if revision := settings["vcs.revision"]; revision != "" {
+		out += " (" + revision
+		if settings["vcs.modified"] == "true" {
+			out += ", modified"
+		}
+		out += ")"
+	}
+	return out
 }
 
 // helpCommand is cobra's, but that an unknown topic is a wrong use.
