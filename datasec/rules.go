@@ -1,17 +1,16 @@
 package datasec
 
-import "github.com/prerun/prerun"
-
-func cwe(id string) prerun.Reference {
-	return prerun.Reference{Catalogue: "CWE", Edition: "4.16", ID: id}
-}
+import (
+	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/internal/catalogue"
+)
 
 var (
-	refPoison    = prerun.Reference{Catalogue: "ATLAS", Edition: "2025.10", ID: "AML.T0020"}
-	refInjection = prerun.Reference{Catalogue: "ATLAS", Edition: "2025.10", ID: "AML.T0051.001"}
-	refLLM01     = prerun.Reference{Catalogue: "OWASP-LLM", Edition: "2025", ID: "LLM01"}
-	refLLM04     = prerun.Reference{Catalogue: "OWASP-LLM", Edition: "2025", ID: "LLM04"}
-	refML02      = prerun.Reference{Catalogue: "OWASP-ML", Edition: "2023", ID: "ML02"}
+	refPoison    = catalogue.ATLAS("AML.T0020")
+	refInjection = catalogue.ATLAS("AML.T0051.001")
+	refLLM01     = catalogue.LLM("LLM01")
+	refLLM04     = catalogue.LLM("LLM04")
+	refML02      = catalogue.ML("ML02")
 )
 
 func refs(r ...prerun.Reference) []prerun.Reference { return r }
@@ -63,7 +62,7 @@ var (
 			"zero-width characters), and the message could be decoded. People who review the data cannot see it; a " +
 			"model's tokeniser does. Nothing legitimate is written that way. Remove the characters, find out where " +
 			"the row comes from, and distrust its source.",
-		Refs: refs(refInjection, refPoison, refLLM01, cwe("CWE-116")),
+		Refs: refs(refInjection, refPoison, refLLM01, catalogue.CWE("CWE-116")),
 	}
 	ruleBidi = prerun.Rule{
 		ID:       "datasec.unicode.bidi-override",
@@ -72,7 +71,7 @@ var (
 		Help: "The text overrides or leaves open the direction in which it is shown, so people read something other " +
 			"than what a model reads. Writing from right to left needs no override. Remove the controls and read " +
 			"the row again in its stored order.",
-		Refs: refs(refInjection, prerun.Reference{Catalogue: "CVE", ID: "CVE-2021-42574"}, cwe("CWE-451")),
+		Refs: refs(refInjection, catalogue.CVE("CVE-2021-42574"), catalogue.CWE("CWE-451")),
 	}
 	ruleInvisible = prerun.Rule{
 		ID:       "datasec.unicode.invisible",
@@ -81,7 +80,7 @@ var (
 		Help: "The text contains characters that show nothing and have no function where they stand. Copying from " +
 			"web pages and mail leaves some behind; they also split words to slip past filters and mark rows as a " +
 			"trigger that nobody sees. Remove them before training and indexing.",
-		Refs: refs(refPoison, cwe("CWE-116")),
+		Refs: refs(refPoison, catalogue.CWE("CWE-116")),
 	}
 	ruleControlToken = prerun.Rule{
 		ID:       "datasec.injection.control-token",
@@ -91,7 +90,7 @@ var (
 			"the text into a prompt and the tokeniser honours the token, the text speaks with the voice of system or " +
 			"user. Escape or remove such tokens when documents are indexed; in data about chat templates they are " +
 			"expected, and the finding can be waived.",
-		Refs: refs(refInjection, refLLM01, cwe("CWE-150")),
+		Refs: refs(refInjection, refLLM01, catalogue.CWE("CWE-150")),
 	}
 	ruleInstruction = prerun.Rule{
 		ID:       "datasec.injection.instruction",
@@ -109,7 +108,7 @@ var (
 		Help: "Rows or files are not those that the manifest of the trusted data set lists. Training on them is " +
 			"training on something nobody vouched for. Restore the data set, or review the change and write a new " +
 			"manifest.",
-		Refs: refs(refPoison, cwe("CWE-345"), prerun.Reference{Catalogue: "AISBD", Edition: "2026-07", ID: "SUP-03"}),
+		Refs: refs(refPoison, catalogue.CWE("CWE-345"), catalogue.AISBD("SUP-03")),
 	}
 	ruleResharded = prerun.Rule{
 		ID:       "datasec.manifest.resharded",

@@ -1,11 +1,14 @@
 package pipeline
 
-import "github.com/prerun/prerun"
+import (
+	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/internal/catalogue"
+)
 
 func aisbd(ids ...string) []prerun.Reference {
 	var refs []prerun.Reference
 	for _, id := range ids {
-		refs = append(refs, prerun.Reference{Catalogue: "AISBD", Edition: "2026-07", ID: id})
+		refs = append(refs, catalogue.AISBD(id))
 	}
 	return refs
 }
@@ -19,7 +22,7 @@ var (
 	ruleChanged = prerun.Rule{
 		ID: "pipeline.gate.changed-meanwhile", Title: "model changed while the gate ran", Severity: prerun.Critical,
 		Help: "A check read a file of the model and saw other bytes than those whose signature was verified, so what it says is about another model. Give the gate a tree that nobody else can write to, and run it again.",
-		Refs: append(aisbd("SUP-01"), prerun.Reference{Catalogue: "CWE", Edition: "4.16", ID: "CWE-367"}),
+		Refs: append(aisbd("SUP-01"), catalogue.CWE("CWE-367")),
 	}
 	ruleCheckErrored = prerun.Rule{
 		ID: "pipeline.check.error", Title: "check could not do its work", Severity: prerun.High,
@@ -34,7 +37,7 @@ var (
 	ruleEvidenceUntrusted = prerun.Rule{
 		ID: "pipeline.evidence.untrusted", Title: "evidence that cannot be trusted", Severity: prerun.High,
 		Help: "A document claims to answer this item, but its signature does not verify under the approver's key, or it is malformed. It may be forged or damaged. Obtain the original from its issuer.",
-		Refs: append(aisbd("GATE-05"), prerun.Reference{Catalogue: "CWE", Edition: "4.16", ID: "CWE-347"}),
+		Refs: append(aisbd("GATE-05"), catalogue.CWE("CWE-347")),
 	}
 	ruleEvidenceSubject = prerun.Rule{
 		ID: "pipeline.evidence.subject-mismatch", Title: "evidence about another model", Severity: prerun.High,
@@ -49,7 +52,7 @@ var (
 	ruleScanUntrusted = prerun.Rule{
 		ID: "pipeline.scan.untrusted", Title: "signed scan that cannot be trusted", Severity: prerun.High,
 		Help: "The gate was to take a signed scan for a scan of its own, and the document is not signed by the scanner's key, or is no scan result. It may be forged or damaged. Obtain the original, or have the gate scan the model itself.",
-		Refs: append(aisbd("SUP-01"), prerun.Reference{Catalogue: "CWE", Edition: "4.16", ID: "CWE-347"}),
+		Refs: append(aisbd("SUP-01"), catalogue.CWE("CWE-347")),
 	}
 	ruleScanSubject = prerun.Rule{
 		ID: "pipeline.scan.subject-mismatch", Title: "scan of another model", Severity: prerun.High,
@@ -74,7 +77,7 @@ var (
 	ruleWaiverUntrusted = prerun.Rule{
 		ID: "pipeline.waiver.untrusted", Title: "waivers that cannot be trusted", Severity: prerun.High,
 		Help: "The file of waivers is not signed by the approver's key, or is malformed. None of its waivers is applied. Obtain the signed original.",
-		Refs: append(aisbd("GATE-01"), prerun.Reference{Catalogue: "CWE", Edition: "4.16", ID: "CWE-347"}),
+		Refs: append(aisbd("GATE-01"), catalogue.CWE("CWE-347")),
 	}
 	ruleWaiverUnused = prerun.Rule{
 		ID: "pipeline.waiver.unused", Title: "waiver that covers nothing", Severity: prerun.Info,

@@ -4,12 +4,13 @@ import (
 	"slices"
 
 	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/internal/catalogue"
 )
 
 var (
-	owaspIntegrity = prerun.Reference{Catalogue: "OWASP-ML", ID: "ML10", Edition: "2023"}
-	owaspPoisoning = prerun.Reference{Catalogue: "OWASP-LLM", ID: "LLM04", Edition: "2025"}
-	atlasBackdoor  = prerun.Reference{Catalogue: "ATLAS", ID: "AML.T0018", Edition: "2025.10"}
+	owaspIntegrity = catalogue.ML("ML10")
+	owaspPoisoning = catalogue.LLM("LLM04")
+	atlasBackdoor  = catalogue.ATLAS("AML.T0018")
 )
 
 var rules = []prerun.Rule{
@@ -25,7 +26,7 @@ var rules = []prerun.Rule{
 		Help: "Edits that carry no meaning, such as case or spacing, change the answer more often than the limit allows. " +
 			"Such a model is easy to evade and its measured quality does not carry over to real input. Train with " +
 			"these edits or normalise input before the model.",
-		Refs: []prerun.Reference{{Catalogue: "OWASP-ML", ID: "ML01", Edition: "2023"}},
+		Refs: []prerun.Reference{catalogue.ML("ML01")},
 	},
 	{
 		ID: "validate.trigger.answer-flips", Title: "Inserting a phrase flips answers", Severity: prerun.Critical,

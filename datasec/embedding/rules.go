@@ -2,16 +2,17 @@ package embedding
 
 import (
 	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/internal/catalogue"
 )
 
 var (
 	retrieval = []prerun.Reference{
-		{Catalogue: "OWASP-LLM", Edition: "2025", ID: "LLM08"},
-		{Catalogue: "ATLAS", Edition: "2025.10", ID: "AML.T0070"},
+		catalogue.LLM("LLM08"),
+		catalogue.ATLAS("AML.T0070"),
 	}
 	malformed = []prerun.Reference{
-		{Catalogue: "CWE", Edition: "4.16", ID: "CWE-1287"},
-		{Catalogue: "OWASP-LLM", Edition: "2025", ID: "LLM08"},
+		catalogue.CWE("CWE-1287"),
+		catalogue.LLM("LLM08"),
 	}
 )
 

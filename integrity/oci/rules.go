@@ -1,16 +1,12 @@
 package oci
 
-import "github.com/prerun/prerun"
-
-var supplyChain = []prerun.Reference{
-	{Catalogue: "ATLAS", Edition: "2025.10", ID: "AML.T0010"},
-	{Catalogue: "OWASP-LLM", Edition: "2025", ID: "LLM03"},
-	{Catalogue: "OWASP-ML", Edition: "2023", ID: "ML06"},
-	{Catalogue: "AISBD", Edition: "2026-07", ID: "SUP-01"},
-}
+import (
+	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/internal/catalogue"
+)
 
 func refs(cwe string) []prerun.Reference {
-	return append([]prerun.Reference{{Catalogue: "CWE", Edition: "4.16", ID: cwe}}, supplyChain...)
+	return append([]prerun.Reference{catalogue.CWE(cwe)}, catalogue.SupplyChain()...)
 }
 
 var (

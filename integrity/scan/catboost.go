@@ -26,7 +26,7 @@ var (
 	ruleCatBoostLayout = prerun.Rule{
 		ID: "scan.catboost.tree-layout", Title: "trees whose parts do not fit", Severity: prerun.Medium,
 		Help: "The sizes, splits or leaves of the model's trees do not fit one another. CatBoost never writes such a model, and reads outside its arrays when it applies one. Do not load the file.",
-		Refs: []prerun.Reference{{Catalogue: "CWE", Edition: "4.16", ID: "CWE-125"}, refUnsafeModel},
+		Refs: []prerun.Reference{cwe("CWE-125"), refUnsafeModel},
 	}
 	ruleCatBoostInfo = prerun.Rule{
 		ID: "scan.catboost.metadata-code", Title: "code in metadata", Severity: prerun.Low,

@@ -48,7 +48,7 @@ var (
 	ruleCoreMLRange = prerun.Rule{
 		ID: "scan.coreml.weights-range", Title: "weights beyond their file", Severity: prerun.Medium,
 		Help: "A constant of an ML program starts beyond the end of the weight file. Loaders crash, or read memory they should not.",
-		Refs: []prerun.Reference{{Catalogue: "CWE", Edition: "4.16", ID: "CWE-125"}},
+		Refs: []prerun.Reference{cwe("CWE-125")},
 	}
 	ruleCoreMLManifest = prerun.Rule{
 		ID: "scan.coreml.manifest-path", Title: "package item outside the package", Severity: prerun.High,

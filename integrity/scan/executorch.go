@@ -37,7 +37,7 @@ var (
 	ruleETLayout = prerun.Rule{
 		ID: "scan.executorch.layout", Title: "segment or reference outside the program", Severity: prerun.High,
 		Help: "The program's header, a segment or a call refers to a place or a number that does not exist. The runtime reads beyond its memory unless it was built to verify programs. Do not load the file.",
-		Refs: []prerun.Reference{{Catalogue: "CWE", Edition: "4.16", ID: "CWE-125"}, {Catalogue: "CWE", Edition: "4.16", ID: "CWE-129"}},
+		Refs: []prerun.Reference{cwe("CWE-125"), cwe("CWE-129")},
 	}
 )
 

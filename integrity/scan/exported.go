@@ -18,7 +18,7 @@ import (
 var ruleTorchExpression = prerun.Rule{
 	ID: "scan.torch.expression", Title: "expression that does more than compute sizes", Severity: prerun.High,
 	Help: "The graph has an expression for a size, or a condition on an input, that calls functions or reaches attributes which no size needs. torch.export.load evaluates such texts as Python. Do not load the file.",
-	Refs: []prerun.Reference{refUnsafeModel, {Catalogue: "CWE", Edition: "4.16", ID: "CWE-95"}},
+	Refs: []prerun.Reference{refUnsafeModel, cwe("CWE-95")},
 }
 
 var ruleTorchPackage = prerun.Rule{

@@ -28,7 +28,7 @@ type ggmlFormat struct{}
 var ruleGGMLLayout = prerun.Rule{
 	ID: "scan.ggml.layout", Title: "length that the file does not have", Severity: prerun.Medium,
 	Help: "The vocabulary or a tensor is longer than the file, has more than four dimensions, or a shape whose size overflows. Loaders of these old formats allocate and read by such numbers unchecked. The file is cut, or was made to break them. Do not load it; use a GGUF model.",
-	Refs: []prerun.Reference{{Catalogue: "CWE", Edition: "4.16", ID: "CWE-125"}, {Catalogue: "CWE", Edition: "4.16", ID: "CWE-190"}},
+	Refs: []prerun.Reference{cwe("CWE-125"), cwe("CWE-190")},
 }
 
 func (ggmlFormat) Info() Info {

@@ -23,8 +23,8 @@ var ruleGGUFLayout = prerun.Rule{
 	ID: "scan.gguf.layout", Title: "tensor outside the file or over another", Severity: prerun.High,
 	Help: "The header places a tensor beyond the end of the file, over another tensor, at a forbidden alignment, or gives it a shape whose size overflows. Loaders with unchecked arithmetic read or write outside their buffers; several such faults became CVEs. Do not load the file.",
 	Refs: []prerun.Reference{
-		{Catalogue: "CWE", Edition: "4.16", ID: "CWE-125"},
-		{Catalogue: "CWE", Edition: "4.16", ID: "CWE-190"},
+		cwe("CWE-125"),
+		cwe("CWE-190"),
 		cve("2024-21802"), cve("2024-21825"), cve("2024-21836"), cve("2024-23496"), cve("2024-23605"),
 		cve("2024-25664"), cve("2024-25665"), cve("2024-25666"), cve("2024-25667"), cve("2024-25668"),
 		cve("2025-53630"), cve("2026-27940"), cve("2026-7482"),

@@ -39,7 +39,7 @@ var (
 	ruleBlobMismatch = prerun.Rule{
 		ID: "scan.tree.blob-mismatch", Title: "blob that is not what its name says", Severity: prerun.Medium,
 		Help: "A blob of a Hugging Face cache is named by the hash of its content, and its content has another hash. It was changed after the download, or the download broke, and every snapshot that links to it loads the changed content. Delete the blob and download it again.",
-		Refs: []prerun.Reference{{Catalogue: "CWE", Edition: "4.16", ID: "CWE-345"}, refSupply},
+		Refs: []prerun.Reference{cwe("CWE-345"), refSupply},
 	}
 )
 

@@ -22,13 +22,13 @@ var (
 		ID: "scan.template.attack", Title: "template that reaches for Python", Severity: prerun.High,
 		Help: "A chat template uses Python internals or functions that run commands. Where templates are rendered without a sandbox, that runs code as soon as a prompt is formatted. Do not use the model.",
 		Refs: []prerun.Reference{
-			{Catalogue: "CWE", Edition: "4.16", ID: "CWE-1336"}, refUnsafeModel, cve("2024-34359"),
+			cwe("CWE-1336"), refUnsafeModel, cve("2024-34359"),
 		},
 	}
 	ruleTemplateReach = prerun.Rule{
 		ID: "scan.template.unusual-access", Title: "template with unusual access", Severity: prerun.Medium,
 		Help: "A chat template loads other templates, uses the attr filter, touches the template engine's own objects, or puts names together at run time. Ordinary chat templates do none of this. Read the template before using the model.",
-		Refs: []prerun.Reference{{Catalogue: "CWE", Edition: "4.16", ID: "CWE-1336"}},
+		Refs: []prerun.Reference{cwe("CWE-1336")},
 	}
 )
 

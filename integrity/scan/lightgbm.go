@@ -26,7 +26,7 @@ type lightgbmFormat struct{}
 var ruleLightGBMLayout = prerun.Rule{
 	ID: "scan.lightgbm.tree-layout", Title: "tree whose parts do not fit", Severity: prerun.Medium,
 	Help: "The header states other sizes than the trees have, a tree has lists that do not fit its number of leaves, or a node names a child or feature that does not exist. LightGBM never writes such a model, and reads outside its buffers when it follows one. Do not load the file.",
-	Refs: []prerun.Reference{{Catalogue: "CWE", Edition: "4.16", ID: "CWE-125"}, refUnsafeModel},
+	Refs: []prerun.Reference{cwe("CWE-125"), refUnsafeModel},
 }
 
 func (lightgbmFormat) Info() Info {

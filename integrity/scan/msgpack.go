@@ -24,7 +24,7 @@ var (
 	ruleMsgpackArray = prerun.Rule{
 		ID: "scan.msgpack.array-layout", Title: "array that is not what it says", Severity: prerun.Medium,
 		Help: "An array's shape and element type do not multiply to the bytes it has, overflow, or its extension holds something other than shape, type and bytes. Flax refuses it; other readers of the same extension number treat the bytes as a pickle. Save the model anew with the original program.",
-		Refs: []prerun.Reference{{Catalogue: "CWE", Edition: "4.16", ID: "CWE-190"}, refAmbiguous},
+		Refs: []prerun.Reference{cwe("CWE-190"), refAmbiguous},
 	}
 	ruleMsgpackObject = prerun.Rule{
 		ID: "scan.msgpack.object-array", Title: "array of Python objects", Severity: prerun.High,

@@ -29,7 +29,7 @@ var (
 	ruleMXNative = prerun.Rule{
 		ID: "scan.mxnet.native-operator", Title: "operator that is an address", Severity: prerun.High,
 		Help: "The graph has an operator whose parameter is an address in memory, which is called when it runs. It has meaning only in the process that made it; from a file it is an attack. Do not load the model.",
-		Refs: []prerun.Reference{{Catalogue: "CWE", Edition: "4.16", ID: "CWE-822"}, refUnsafeModel},
+		Refs: []prerun.Reference{cwe("CWE-822"), refUnsafeModel},
 	}
 	ruleMXFile = prerun.Rule{
 		ID: "scan.mxnet.file-operator", Title: "operator that reads files", Severity: prerun.High,

@@ -35,7 +35,7 @@ var (
 	ruleOnnxRange = prerun.Rule{
 		ID: "scan.onnx.external-range", Title: "external data beyond its file", Severity: prerun.Medium,
 		Help: "A tensor claims bytes beyond the end of the external file, or a negative or unreadable range. Loaders crash, or read memory they should not.",
-		Refs: []prerun.Reference{{Catalogue: "CWE", Edition: "4.16", ID: "CWE-125"}},
+		Refs: []prerun.Reference{cwe("CWE-125")},
 	}
 	ruleOnnxDomain = prerun.Rule{
 		ID: "scan.onnx.custom-operator", Title: "operator that needs foreign code", Severity: prerun.Medium,
@@ -50,12 +50,12 @@ var (
 	ruleOnnxSize = prerun.Rule{
 		ID: "scan.onnx.size-claim", Title: "tensor that is not as large as it says", Severity: prerun.Medium,
 		Help: "The shape and type of a tensor do not agree with the bytes stored for it, or overflow. Loaders that believe the shape allocate far too much or read beyond the data.",
-		Refs: []prerun.Reference{cve("2024-27319"), {Catalogue: "CWE", Edition: "4.16", ID: "CWE-789"}, {Catalogue: "CWE", Edition: "4.16", ID: "CWE-125"}},
+		Refs: []prerun.Reference{cve("2024-27319"), cwe("CWE-789"), cwe("CWE-125")},
 	}
 	ruleOnnxRecursion = prerun.Rule{
 		ID: "scan.onnx.function-recursion", Title: "function that calls itself", Severity: prerun.Medium,
 		Help: "Functions of the model call each other in a circle. Expanding them, as runtimes do, never ends. The format forbids it.",
-		Refs: []prerun.Reference{{Catalogue: "CWE", Edition: "4.16", ID: "CWE-674"}},
+		Refs: []prerun.Reference{cwe("CWE-674")},
 	}
 )
 

@@ -34,7 +34,7 @@ var (
 	ruleOVRange = prerun.Rule{
 		ID: "scan.openvino.weights-range", Title: "weights beyond their file", Severity: prerun.Medium,
 		Help: "A layer claims bytes beyond the end of the weights file, or an unreadable range. Loaders crash, or read memory they should not.",
-		Refs: []prerun.Reference{{Catalogue: "CWE", Edition: "4.16", ID: "CWE-125"}},
+		Refs: []prerun.Reference{cwe("CWE-125")},
 	}
 )
 

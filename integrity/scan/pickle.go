@@ -88,7 +88,7 @@ var (
 	rulePickleMemo = prerun.Rule{
 		ID: "scan.pickle.memo-bomb", Title: "memo index that fills memory", Severity: prerun.Medium,
 		Help: "The file numbers a remembered object far beyond how many there are. Python's C loader allocates an array up to that number, gigabytes for five bytes of the file. No pickler writes this. Do not load the file.",
-		Refs: []prerun.Reference{{Catalogue: "CWE", Edition: "4.16", ID: "CWE-789"}, refUnsafeModel},
+		Refs: []prerun.Reference{cwe("CWE-789"), refUnsafeModel},
 	}
 	rulePicklePayload = prerun.Rule{
 		ID: "scan.pickle.payload", Title: "program inside a literal", Severity: prerun.Medium,

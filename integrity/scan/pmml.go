@@ -24,12 +24,12 @@ var (
 	rulePMMLReference = prerun.Rule{
 		ID: "scan.pmml.external-reference", Title: "document that refers to another", Severity: prerun.Medium,
 		Help: "An element refers to another document, which a parser or engine may fetch: a file of the machine, or an address that sees who loads the model. A model is one document. The finding is high where the parser itself includes the other document.",
-		Refs: []prerun.Reference{{Catalogue: "CWE", Edition: "4.16", ID: "CWE-611"}, refSupply},
+		Refs: []prerun.Reference{cwe("CWE-611"), refSupply},
 	}
 	rulePMMLClass = prerun.Rule{
 		ID: "scan.pmml.java-function", Title: "function that is a class", Severity: prerun.Medium,
 		Help: "The model applies a function by the name of a Java class. Engines such as JPMML load a class of that name from the program's class path and call it. Make sure that the class is one that you mean to run.",
-		Refs: []prerun.Reference{refForeignCode, {Catalogue: "CWE", Edition: "4.16", ID: "CWE-470"}},
+		Refs: []prerun.Reference{refForeignCode, cwe("CWE-470")},
 	}
 	rulePMMLExtension = prerun.Rule{
 		ID: "scan.pmml.extension-code", Title: "code in an extension", Severity: prerun.Medium,

@@ -7,23 +7,26 @@ import (
 	"strings"
 
 	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/internal/catalogue"
 )
 
 // References that several rules share.
 var (
-	refDeserialize = prerun.Reference{Catalogue: "CWE", Edition: "4.16", ID: "CWE-502"}
-	refTraversal   = prerun.Reference{Catalogue: "CWE", Edition: "4.16", ID: "CWE-22"}
-	refLink        = prerun.Reference{Catalogue: "CWE", Edition: "4.16", ID: "CWE-59"}
-	refBomb        = prerun.Reference{Catalogue: "CWE", Edition: "4.16", ID: "CWE-409"}
-	refAmbiguous   = prerun.Reference{Catalogue: "CWE", Edition: "4.16", ID: "CWE-436"}
-	refEmbedded    = prerun.Reference{Catalogue: "CWE", Edition: "4.16", ID: "CWE-506"}
-	refForeignCode = prerun.Reference{Catalogue: "CWE", Edition: "4.16", ID: "CWE-829"}
-	refSupply      = prerun.Reference{Catalogue: "ATLAS", Edition: "2025.10", ID: "AML.T0010"}
-	refUnsafeModel = prerun.Reference{Catalogue: "ATLAS", Edition: "2025.10", ID: "AML.T0011.000"}
-	refOWASP       = prerun.Reference{Catalogue: "OWASP-LLM", Edition: "2025", ID: "LLM03"}
+	refDeserialize = cwe("CWE-502")
+	refTraversal   = cwe("CWE-22")
+	refLink        = cwe("CWE-59")
+	refBomb        = cwe("CWE-409")
+	refAmbiguous   = cwe("CWE-436")
+	refEmbedded    = cwe("CWE-506")
+	refForeignCode = cwe("CWE-829")
+	refSupply      = catalogue.ATLAS("AML.T0010")
+	refUnsafeModel = catalogue.ATLAS("AML.T0011.000")
+	refOWASP       = catalogue.LLM("LLM03")
 )
 
-func cve(id string) prerun.Reference { return prerun.Reference{Catalogue: "CVE", ID: "CVE-" + id} }
+func cwe(id string) prerun.Reference { return catalogue.CWE(id) }
+
+func cve(id string) prerun.Reference { return catalogue.CVE("CVE-" + id) }
 
 // Rules of the engine itself.
 var (

@@ -34,7 +34,7 @@ var (
 	ruleSkopsConfusion = prerun.Rule{
 		ID: "scan.skops.type-confusion", Title: "node that is not what it says", Severity: prerun.High,
 		Help: "A node for a method or an operator names another class than the one that it builds or calls. skops up to 0.11 shows and checks the former and runs the latter, so that a harmless list of types hides a call. No program writes such a file. Do not load it.",
-		Refs: []prerun.Reference{refDeserialize, {Catalogue: "CWE", Edition: "4.16", ID: "CWE-351"}, cve("2025-54412"), cve("2025-54413")},
+		Refs: []prerun.Reference{refDeserialize, cwe("CWE-351"), cve("2025-54412"), cve("2025-54413")},
 	}
 	ruleSkopsDenied = prerun.Rule{
 		ID: "scan.skops.dangerous-type", Title: "dangerous name", Severity: prerun.High,

@@ -37,15 +37,15 @@ var (
 		ID: "scan.tflite.layout", Title: "reference outside the model", Severity: prerun.High,
 		Help: "An operator, tensor or buffer of the model refers to a place or a number that does not exist. Runtimes that do not verify models read or write outside their memory. Do not load the file.",
 		Refs: []prerun.Reference{
-			{Catalogue: "CWE", Edition: "4.16", ID: "CWE-125"},
-			{Catalogue: "CWE", Edition: "4.16", ID: "CWE-787"},
+			cwe("CWE-125"),
+			cwe("CWE-787"),
 			cve("2020-15211"),
 		},
 	}
 	ruleTFLiteRecursion = prerun.Rule{
 		ID: "scan.tflite.subgraph-recursion", Title: "subgraph that runs itself", Severity: prerun.Medium,
 		Help: "Control flow of the model leads from a subgraph back to itself. Runtimes recurse until their stack is full. The converter writes no such models.",
-		Refs: []prerun.Reference{{Catalogue: "CWE", Edition: "4.16", ID: "CWE-674"}, cve("2021-29591")},
+		Refs: []prerun.Reference{cwe("CWE-674"), cve("2021-29591")},
 	}
 	ruleTFLitePath = prerun.Rule{
 		ID: "scan.tflite.external-path", Title: "weights outside the model's folder", Severity: prerun.High,

@@ -38,7 +38,7 @@ var (
 	ruleTorch7Layout = prerun.Rule{
 		ID: "scan.torch7.tensor-layout", Title: "tensor outside its storage", Severity: prerun.Medium,
 		Help: "The shape, strides and offset of a tensor reach beyond the storage that it names, or are negative. Torch does not check them and reads or writes what lies there in memory. Do not load the file.",
-		Refs: []prerun.Reference{{Catalogue: "CWE", Edition: "4.16", ID: "CWE-125"}, {Catalogue: "CWE", Edition: "4.16", ID: "CWE-190"}},
+		Refs: []prerun.Reference{cwe("CWE-125"), cwe("CWE-190")},
 	}
 )
 

@@ -13,12 +13,12 @@ var (
 	ruleTensorWrite = prerun.Rule{
 		ID: "scan.pickle.tensor-write", Title: "items written into a tensor", Severity: prerun.High,
 		Help: "The pickle sets items of a tensor or a storage while it loads, as if that were a list or a dictionary. No pickler writes this. PyTorch before 2.10 does as it is told, even with weights_only=True, which corrupts memory. Do not load the file.",
-		Refs: []prerun.Reference{cve("2026-24747"), {Catalogue: "CWE", Edition: "4.16", ID: "CWE-843"}, refUnsafeModel},
+		Refs: []prerun.Reference{cve("2026-24747"), cwe("CWE-843"), refUnsafeModel},
 	}
 	ruleTensorSize = prerun.Rule{
 		ID: "scan.pickle.tensor-size", Title: "tensor beyond its data", Severity: prerun.High,
 		Help: "A tensor claims more than its storage has, or a storage more than its file in the archive. PyTorch before 2.10 believes the claim, even with weights_only=True, and reads or writes memory that is not the tensor's. Do not load the file.",
-		Refs: []prerun.Reference{cve("2026-24747"), {Catalogue: "CWE", Edition: "4.16", ID: "CWE-125"}, refUnsafeModel},
+		Refs: []prerun.Reference{cve("2026-24747"), cwe("CWE-125"), refUnsafeModel},
 	}
 )
 

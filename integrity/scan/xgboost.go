@@ -32,7 +32,7 @@ var (
 	ruleXGBoostLayout = prerun.Rule{
 		ID: "scan.xgboost.tree-layout", Title: "tree whose parts do not fit", Severity: prerun.Medium,
 		Help: "A tree states a number of nodes that its arrays do not have, or a node names a child, a feature or categories that do not exist. XGBoost never writes such a model, and reads outside its buffers when it follows one. Do not load the file.",
-		Refs: []prerun.Reference{{Catalogue: "CWE", Edition: "4.16", ID: "CWE-125"}, refUnsafeModel},
+		Refs: []prerun.Reference{cwe("CWE-125"), refUnsafeModel},
 	}
 	ruleXGBoostAttribute = prerun.Rule{
 		ID: "scan.xgboost.attribute-code", Title: "code in an attribute", Severity: prerun.Low,

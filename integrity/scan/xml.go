@@ -15,8 +15,8 @@ var ruleXMLDocType = prerun.Rule{
 	ID: "scan.xml.document-type", Title: "XML that declares a document type", Severity: prerun.Medium,
 	Help: "The document has a document type declaration. Parsers that follow it read files and addresses of the author's choosing or expand entities without end. The finding is high when it declares entities or refers to something outside. No model needs one. Do not load the file.",
 	Refs: []prerun.Reference{
-		{Catalogue: "CWE", Edition: "4.16", ID: "CWE-611"},
-		{Catalogue: "CWE", Edition: "4.16", ID: "CWE-776"},
+		cwe("CWE-611"),
+		cwe("CWE-776"),
 	},
 }
 

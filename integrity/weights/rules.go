@@ -4,15 +4,16 @@ import (
 	"slices"
 
 	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/internal/catalogue"
 )
 
 var (
 	poisonedModel = []prerun.Reference{
-		{Catalogue: "ATLAS", Edition: "2025.10", ID: "AML.T0018"},
-		{Catalogue: "OWASP-LLM", Edition: "2025", ID: "LLM04"},
-		{Catalogue: "OWASP-ML", Edition: "2023", ID: "ML10"},
+		catalogue.ATLAS("AML.T0018"),
+		catalogue.LLM("LLM04"),
+		catalogue.ML("ML10"),
 	}
-	corrupted = []prerun.Reference{{Catalogue: "CWE", Edition: "4.16", ID: "CWE-1287"}}
+	corrupted = []prerun.Reference{catalogue.CWE("CWE-1287")}
 )
 
 var (
@@ -64,7 +65,7 @@ var (
 	ruleBitFlip = prerun.Rule{
 		ID: "weights.delta.bit-flip", Title: "Single flipped bits", Severity: prerun.High,
 		Help: "A few elements differ from the base model in exactly one bit each, and nothing else in the tensor does. Training changes many elements in many bits; this is damage or an attack on chosen bits. Restore the tensor from its source.",
-		Refs: slices.Concat([]prerun.Reference{{Catalogue: "CWE", Edition: "4.16", ID: "CWE-1256"}}, poisonedModel),
+		Refs: slices.Concat([]prerun.Reference{catalogue.CWE("CWE-1256")}, poisonedModel),
 	}
 	ruleEditedRows = prerun.Rule{
 		ID: "weights.delta.edited-rows", Title: "A few edited rows", Severity: prerun.Medium,
