@@ -20,9 +20,12 @@ const (
 type object = map[string]any
 
 // SARIF writes a log of the Static Analysis Results Interchange Format, 2.1.0.
-// Rules carry their metadata and references. A nested path keeps its outermost
-// file as the artifact and stands whole as a logical location. Waived findings
-// are suppressed results. Gaps and checks that are not satisfied are
+// Rules carry their metadata and references. Every file that is spoken of is an
+// artifact; what lies in a container has its container's index as parentIndex,
+// as deep as it is nested. A location inside a container is two of a result's
+// locations: first the outermost file, because code hosts show the first only
+// and would look for a member's path among their own files, then the member,
+// with ranges that count in it. Waived findings are suppressed results. Gaps and checks that are not satisfied are
 // notifications, and the execution counts as not successful when the verdict
 // is incomplete or a check did not come to an answer, so that no reader takes
 // an empty list of results for clean. Columns are left out: the vocabulary
@@ -31,15 +34,19 @@ func SARIF(w io.Writer, doc Document) error {
 	rules := doc.rules()
 	index := make(map[string]int, len(rules))
 	driver := object{"name": "prerun", "informationUri": "https://github.com/prerun/prerun", "rules": sarifRules(rules, index)}
+	var files artifacts
+	for s := range doc.source().Subjects() {
+		files.index(s.Path, s.Digest)
+	}
 	results := []object{}
 	for f := range doc.source().Findings() {
-		results = append(results, sarifResult(f, index[f.Rule.ID], doc.Waived))
+		results = append(results, sarifResult(&files, f, index[f.Rule.ID], doc.Waived))
 	}
-	notifications, complete := sarifNotifications(doc)
+	notifications, complete := sarifNotifications(&files, doc)
 	log := object{
 		"$schema": sarifSchema, "version": sarifVersion,
 		"runs": []object{{
-			"tool": object{"driver": driver}, "results": results, "artifacts": sarifArtifacts(doc),
+			"tool": object{"driver": driver}, "results": results, "artifacts": files.list(),
 			"columnKind": "utf16CodeUnits",
 			"invocations": []object{{
 				"executionSuccessful": complete && doc.Verdict != prerun.Incomplete, "exitCode": doc.Verdict.ExitCode(),
@@ -61,12 +68,12 @@ func text(s string) string {
 	return strings.ReplaceAll(s, "](", "] (")
 }
 
-func sarifNotifications(doc Document) (out []object, complete bool) {
+func sarifNotifications(files *artifacts, doc Document) (out []object, complete bool) {
 	out, complete = []object{}, true
 	for g := range doc.source().Gaps() {
 		out = append(out, object{
 			"level": "error", "message": object{"text": text(g.Reason)},
-			"locations": []object{sarifLocation(g.Location)},
+			"locations": files.locations([]prerun.Location{g.Location}),
 		})
 	}
 	for _, c := range doc.Checks {
@@ -84,26 +91,73 @@ func sarifNotifications(doc Document) (out []object, complete bool) {
 	return out, complete
 }
 
-// sarifArtifacts lists each subject once, as the schema asks.
-func sarifArtifacts(doc Document) []object {
-	out := []object{}
-	seen := make(map[prerun.Subject]bool)
-	for s := range doc.source().Subjects() {
-		hash, ok := strings.CutPrefix(s.Digest, "sha256:")
-		if !ok {
-			s.Digest = ""
-		}
-		if s.Path = uri(s.Path); seen[s] {
-			continue
-		}
-		seen[s] = true
-		a := object{"location": object{"uri": s.Path}}
-		if ok {
-			a["hashes"] = object{"sha-256": clean(hash)}
-		}
-		out = append(out, a)
+// artifacts is the run's list of files: subjects in their order, then what
+// results and notifications name, each behind the container that it lies in.
+type artifacts struct {
+	all   []object
+	known map[artifact]int // without a digest: the first of that place
+}
+
+// An artifact is what makes one: another digest is another file.
+type artifact struct {
+	parent int // index of the container, -1 outside of one
+	uri    string
+	sha256 string
+}
+
+func (a *artifacts) list() []object {
+	if a.all == nil {
+		return []object{}
 	}
-	return out
+	return a.all
+}
+
+// index is where a path's artifact stands; it is added where it is missing, as
+// are the containers around it.
+func (a *artifacts) index(path, digest string) int {
+	at := -1
+	parts := strings.Split(path, "!/")
+	for i, name := range parts {
+		sum := ""
+		if i == len(parts)-1 {
+			if hex, ok := strings.CutPrefix(digest, "sha256:"); ok {
+				sum = clean(hex)
+			}
+		}
+		at = a.put(artifact{at, address(at, name), sum})
+	}
+	return at
+}
+
+func (a *artifacts) put(key artifact) int {
+	if at, ok := a.known[key]; ok {
+		return at
+	}
+	if a.known == nil {
+		a.known = make(map[artifact]int)
+	}
+	bare := artifact{key.parent, key.uri, ""}
+	at, ok := a.known[bare]
+	if !ok || a.all[at]["hashes"] != nil { // one without a digest yet is the same file
+		at = len(a.all)
+		a.all = append(a.all, object{"location": object{"uri": key.uri}})
+	}
+	if key.parent >= 0 {
+		a.all[at]["parentIndex"] = key.parent
+	}
+	if key.sha256 != "" {
+		a.all[at]["hashes"] = object{"sha-256": key.sha256}
+	}
+	a.known[key] = at
+	if !ok {
+		a.known[bare] = at
+	}
+	return at
+}
+
+// location is an artifactLocation; its address and its index name the same file.
+func (a *artifacts) location(at int) object {
+	return object{"uri": a.all[at]["location"].(object)["uri"], "index": at}
 }
 
 func sarifRules(rules []prerun.Rule, index map[string]int) []object {
@@ -174,14 +228,11 @@ func score(s prerun.Severity) string {
 	return "9.5"
 }
 
-func sarifResult(f prerun.Finding, rule int, waived map[string]Waiver) object {
+func sarifResult(files *artifacts, f prerun.Finding, rule int, waived map[string]Waiver) object {
 	fingerprint := f.Fingerprint()
-	locations := []object{}
-	for _, l := range f.Locations {
-		locations = append(locations, sarifLocation(l))
-	}
-	if len(locations) == 0 {
-		locations = append(locations, sarifLocation(prerun.Location{Path: f.Subject.Path}))
+	places := f.Locations
+	if len(places) == 0 {
+		places = []prerun.Location{{Path: f.Subject.Path}}
 	}
 	evidence := object{}
 	for key, value := range f.Evidence {
@@ -190,7 +241,7 @@ func sarifResult(f prerun.Finding, rule int, waived map[string]Waiver) object {
 	out := object{
 		"ruleId": text(f.Rule.ID), "ruleIndex": rule, "level": level(f.Severity),
 		"message":             object{"text": text(f.Message)},
-		"locations":           locations,
+		"locations":           files.locations(places),
 		"partialFingerprints": object{"prerun/v1": fingerprint},
 		"rank":                rank(f.Severity),
 		"properties": object{
@@ -216,34 +267,52 @@ func rank(s prerun.Severity) float64 {
 	return float64(s) * 20
 }
 
-// sarifLocation puts the outermost file into the artifact and everything else
-// where SARIF has a place for it.
-func sarifLocation(l prerun.Location) object {
-	outer, _, nested := strings.Cut(l.Path, "!/")
-	physical := object{"artifactLocation": object{"uri": uri(outer)}}
-	region := object{}
-	if l.Line > 0 {
-		region["startLine"] = l.Line
-	}
-	// Offsets inside a nested file are no offsets of the artifact.
-	if l.Length > 0 && l.Offset >= 0 && !nested {
-		region["byteOffset"], region["byteLength"] = l.Offset, l.Length
-	}
-	if len(region) > 0 {
-		physical["region"] = region
-	}
-	out := object{"physicalLocation": physical}
-	name := l.Path
-	if l.Fragment != "" {
-		name += "#" + l.Fragment
-	}
-	if name != outer {
-		out["logicalLocations"] = []object{{"fullyQualifiedName": text(name), "kind": "member"}}
-	}
-	if l.Length > 0 && nested {
-		out["properties"] = object{"offset": l.Offset, "length": l.Length}
+// locations are those of a result. A container comes once before the members.
+func (a *artifacts) locations(places []prerun.Location) []object {
+	out := []object{}
+	shown := make(map[string]bool)
+	for _, l := range places {
+		at := a.index(l.Path, "")
+		outer, _, nested := strings.Cut(l.Path, "!/")
+		if nested && !shown[outer] {
+			shown[outer] = true
+			out = append(out, object{"physicalLocation": object{"artifactLocation": a.location(a.index(outer, ""))}})
+		}
+		physical := object{"artifactLocation": a.location(at)}
+		region := object{}
+		if l.Line > 0 {
+			region["startLine"] = l.Line
+		}
+		if l.Length > 0 && l.Offset >= 0 {
+			region["byteOffset"], region["byteLength"] = l.Offset, l.Length
+		}
+		if len(region) > 0 {
+			physical["region"] = region
+		}
+		location := object{"physicalLocation": physical}
+		name := l.Path
+		if l.Fragment != "" {
+			name += "#" + l.Fragment
+		}
+		if nested || l.Fragment != "" {
+			location["logicalLocations"] = []object{{"fullyQualifiedName": text(name), "kind": "member"}}
+		}
+		out = append(out, location)
 	}
 	return out
+}
+
+// address is a name relative to its container, or to where the run began.
+// Inside a container it begins with a slash, as section 3.24.2 of the standard
+// wants of files that have a path and no offset.
+func address(parent int, name string) string {
+	if parent < 0 {
+		return uri(name)
+	}
+	if name == "" {
+		return "/"
+	}
+	return "/" + uri(name)
 }
 
 // uri is a path as a relative reference. The path's own escapes are escaped

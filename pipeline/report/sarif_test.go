@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -95,27 +96,38 @@ type sarifLog struct {
 			}
 		}
 		Results []struct {
-			RuleID    string
-			RuleIndex int
-			Level     string
-			Locations []struct {
-				PhysicalLocation struct {
-					ArtifactLocation struct{ URI string }
-					Region           map[string]int
-				}
-				LogicalLocations []struct{ FullyQualifiedName string }
-				Properties       map[string]int
-			}
+			RuleID              string
+			RuleIndex           int
+			Level               string
+			Locations           []sarifPlace
 			PartialFingerprints map[string]string
 			Suppressions        []struct{ Justification string }
 		}
-		Artifacts   []any
+		Artifacts []struct {
+			Location    struct{ URI string }
+			ParentIndex *int
+			Hashes      map[string]string
+		}
 		Invocations []struct {
 			ExecutionSuccessful        bool
 			ExitCode                   int
-			ToolExecutionNotifications []struct{ Message struct{ Text string } }
+			ToolExecutionNotifications []struct {
+				Message   struct{ Text string }
+				Locations []sarifPlace
+			}
 		}
 	}
+}
+
+type sarifPlace struct {
+	PhysicalLocation struct {
+		ArtifactLocation struct {
+			URI   string
+			Index *int
+		}
+		Region map[string]int
+	}
+	LogicalLocations []struct{ FullyQualifiedName string }
 }
 
 func readSARIF(t testing.TB, doc report.Document) (log sarifLog) {
@@ -146,9 +158,16 @@ func TestSARIFContent(t *testing.T) {
 		at := r.Locations[0]
 		switch r.RuleID {
 		case "scan.pickle.call-on-load":
-			if at.PhysicalLocation.ArtifactLocation.URI != "model/a%20b.zip" || at.PhysicalLocation.Region != nil ||
-				at.LogicalLocations[0].FullyQualifiedName != "model/a b.zip!/archive/data%21.pkl" || at.Properties["offset"] != 40 {
-				t.Errorf("a nested location is %+v", at)
+			if at.PhysicalLocation.ArtifactLocation.URI != "model/a%20b.zip" || at.PhysicalLocation.Region != nil || len(r.Locations) != 2 {
+				t.Fatalf("a nested location begins with %+v", r.Locations)
+			}
+			inner := r.Locations[1]
+			if inner.PhysicalLocation.ArtifactLocation.URI != "/archive/data%2521.pkl" ||
+				inner.LogicalLocations[0].FullyQualifiedName != "model/a b.zip!/archive/data%21.pkl" {
+				t.Errorf("a nested location is %+v", inner)
+			}
+			if diff := cmp.Diff(map[string]int{"byteOffset": 40, "byteLength": 7}, inner.PhysicalLocation.Region); diff != "" {
+				t.Errorf("region of a nested location (-want +got):\n%s", diff)
 			}
 		case "weights.value.nan":
 			if diff := cmp.Diff(map[string]int{"byteOffset": 1024, "byteLength": 4}, at.PhysicalLocation.Region); diff != "" {
@@ -169,6 +188,108 @@ func TestSARIFContent(t *testing.T) {
 	}
 	if n := len(run.Invocations[0].ToolExecutionNotifications); n != 2+4 {
 		t.Errorf("%d notifications, want 2 gaps and 4 checks", n)
+	}
+}
+
+// What lies in a container is an artifact whose parent is the container's, as
+// deep as it goes, and no file is listed twice.
+func TestSARIFNesting(t *testing.T) {
+	r := rule("scan.pickle.call-on-load", prerun.High)
+	deep := finding(r,
+		prerun.Location{Path: "a.zip!/b.tar!/c.pkl", Offset: 2, Length: 3},
+		prerun.Location{Path: "a.zip!/b.tar!/d.json", Line: 7, Fragment: "/x"},
+		prerun.Location{Path: "z.7z!/c.pkl"},
+		prerun.Location{Path: "plain.pkl", Offset: 1, Length: 1})
+	deep.Subject = prerun.Subject{Path: "a.zip", Digest: sum("a")}
+	bare := finding(r, prerun.Location{Path: "x"})
+	bare.Locations, bare.Subject = nil, prerun.Subject{Path: "a.zip!/b.tar!/c.pkl"}
+	doc := report.Document{Source: prerun.NewSource(
+		[]prerun.Subject{{Path: "a.zip", Digest: sum("a")}, {Path: "a.zip"}, {Path: "a.zip!/b.tar", Digest: sum("b")}, {Path: "sub/a.zip", Digest: "sha512:00"}},
+		[]prerun.Finding{deep, bare},
+		[]prerun.Gap{{Location: prerun.Location{Path: "a.zip!/%21.rar"}, Reason: "not decoded"}})}
+	if err := validate(sarifSchema(t), render(t, "sarif", doc)); err != nil {
+		t.Error(err)
+	}
+	run := readSARIF(t, doc).Runs[0]
+	var files []string
+	for i := range run.Artifacts {
+		files = append(files, nested(t, run.Artifacts[i].Location.URI, i, doc)+" "+run.Artifacts[i].Hashes["sha-256"])
+	}
+	want := []string{
+		"a.zip " + strings.Repeat("a", 64), "a.zip!/b.tar " + strings.Repeat("b", 64), "sub/a.zip ",
+		"a.zip!/b.tar!/c.pkl ", "a.zip!/b.tar!/d.json ", "z.7z ", "z.7z!/c.pkl ", "plain.pkl ", "a.zip!/%21.rar ",
+	}
+	if diff := cmp.Diff(want, files); diff != "" {
+		t.Errorf("artifacts (-want +got):\n%s", diff)
+	}
+	places := func(all []sarifPlace) (out []string) {
+		for _, p := range all {
+			out = append(out, nested(t, p.PhysicalLocation.ArtifactLocation.URI, *p.PhysicalLocation.ArtifactLocation.Index, doc))
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		got  []sarifPlace
+		want []string
+	}{
+		{run.Results[1].Locations, []string{"a.zip", "a.zip!/b.tar!/c.pkl", "a.zip!/b.tar!/d.json", "plain.pkl", "z.7z", "z.7z!/c.pkl"}},
+		{run.Results[0].Locations, []string{"a.zip", "a.zip!/b.tar!/c.pkl"}},
+		{run.Invocations[0].ToolExecutionNotifications[0].Locations, []string{"a.zip", "a.zip!/%21.rar"}},
+	} {
+		got := places(tt.got)
+		slices.Sort(got)
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("locations (-want +got):\n%s", diff)
+		}
+	}
+	for _, p := range run.Results[1].Locations[1:] { // ranges count in the member, never in its container
+		got, at := p.PhysicalLocation.Region, p.PhysicalLocation.ArtifactLocation.URI
+		want := map[string]map[string]int{
+			"/c.pkl": {"byteOffset": 2, "byteLength": 3}, "/d.json": {"startLine": 7}, "plain.pkl": {"byteOffset": 1, "byteLength": 1},
+		}[at]
+		if *p.PhysicalLocation.ArtifactLocation.Index == 6 { // of z.7z
+			want = nil
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("region in %s (-want +got):\n%s", at, diff)
+		}
+	}
+}
+
+// nested is an artifact's path from the outermost file inward. An address beside
+// an index must be that artifact's.
+func nested(t testing.TB, address string, at int, doc report.Document) string {
+	t.Helper()
+	all := readSARIF(t, doc).Runs[0].Artifacts
+	if at < 0 || at >= len(all) || all[at].Location.URI != address {
+		t.Fatalf("artifact %d is not %q", at, address)
+	}
+	path, err := url.PathUnescape(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent := all[at].ParentIndex
+	if parent == nil {
+		return path
+	}
+	if *parent < 0 || *parent >= at {
+		t.Fatalf("the container of artifact %d is artifact %d", at, *parent)
+	}
+	return nested(t, all[*parent].Location.URI, *parent, doc) + "!" + path
+}
+
+// Whatever names hold, an address and an index beside each other agree.
+func TestSARIFIndices(t *testing.T) {
+	for _, s := range append([]string{"!/", "a!/", "!/!/b", "a!//b", "a!/../b", "a!/."}, nasty...) {
+		doc := hostile(s)
+		for _, r := range readSARIF(t, doc).Runs[0].Results {
+			for i, p := range r.Locations {
+				at := p.PhysicalLocation.ArtifactLocation
+				if got := nested(t, at.URI, *at.Index, doc); i == len(r.Locations)-1 && strings.HasPrefix(s, "a!/") && got != s {
+					t.Errorf("%q comes back as %q", s, got)
+				}
+			}
+		}
 	}
 }
 
