@@ -48,7 +48,7 @@ var formatNotes = map[string]formatNote{
 	"jinja":         {"templates (by name; chat templates wherever configuration, GGUF or Keras keep them)", "tokens as Jinja's lexer makes them, whatever the size: access to internals, names put together, includes", "templates are never rendered"},
 	"python":        {"Python source and bytecode beside models (by name and content)", "that it is there, and what configuration lets a loader import", "source is not judged"},
 	"torchscript":   {"source of TorchScript in a torch archive (by place)", "operators that reach for files, processes or Python", "what the model computes"},
-	"yaml":          {"YAML (by name)", "tags that build Python objects, Hydra targets, imported names, templates", "anchors are not expanded"},
+	"yaml":          {"YAML (by name, and any text with such tags)", "tags that build Python objects, Hydra targets, imported names, templates", "anchors are not expanded"},
 	"tflite":        {"TensorFlow Lite, LiteRT", "tables, operators, subgraphs, buffers; custom operators, Flex operators, what delegates ask for", "tensor bytes; options of operators that name neither a subgraph nor a node; code of delegates in custom operators"},
 	"executorch":    {"ExecuTorch programs", "operators, delegates and segments of every method", "values and the instructions over them; data of delegates"},
 	"coreml":        {"Core ML models", "models in pipelines, layers, operations, paths and ranges of weights, custom layers and models", "constants within lists and dictionaries; compiled models (.mlmodelc)"},
