@@ -19,7 +19,7 @@ func (m *machine) array(stateValue value) {
 		return
 	}
 	var shape, dtype, align value
-	if stateValue.typ == Dict {
+	if stateValue.typ() == Dict {
 		m.eachPair(stateValue, func(k, v value) {
 			switch key, _, _ := m.name(k); key {
 			case "shape":
@@ -32,14 +32,17 @@ func (m *machine) array(stateValue value) {
 		})
 	}
 	size, objects, ok := m.elementSize(dtype)
-	if !ok || shape.typ != Tuple {
+	if !ok || shape.typ() != Tuple {
 		return // cannot be skipped; read as opcodes, which reports the break
 	}
 	count := int64(1)
 	m.heap.each(shape, func(v value) bool {
-		ok = ok && v.typ == Int && v.n == 0 && v.at >= 0 && (v.at == 0 || count <= math.MaxInt64/v.at)
-		if ok {
-			count *= v.at
+		if ok = ok && v.typ() == Int; !ok {
+			return false
+		}
+		n, whole := m.integer(v)
+		if ok = whole && n >= 0 && (n == 0 || count <= math.MaxInt64/n); ok {
+			count *= n
 		}
 		return ok
 	})
@@ -55,7 +58,7 @@ func (m *machine) array(stateValue value) {
 		m.innerStream(start)
 		return
 	}
-	if align.typ == Int {
+	if align.typ() == Int {
 		b, got := m.in.take(1)
 		if !got {
 			m.short()
@@ -81,10 +84,10 @@ func (m *machine) array(stateValue value) {
 
 // elementSize reads the size of numpy.dtype's result off the call's argument.
 func (m *machine) elementSize(dtype value) (size int64, objects, ok bool) {
-	if dtype.typ != Object || dtype.at < 0 {
+	if dtype.typ() != Object || dtype.call() < 0 {
 		return 0, false, false
 	}
-	args := m.t.Calls[dtype.at].Args
+	args := m.t.Calls[dtype.call()].Args
 	if args.Type != Tuple || len(args.Items) == 0 || args.Items[0].Type != Str && args.Items[0].Type != Bytes {
 		return 0, false, false
 	}
@@ -128,7 +131,7 @@ func (m *machine) innerStream(start int64) {
 	m.claim(m.segment, start, Opcodes)
 	outer, before := m.state, m.ops
 	m.state = state{inner: outer.inner + 1}
-	m.heap.max = m.lim.Values - len(outer.heap.nodes)
+	m.heap.max = m.lim.Values - outer.heap.used()
 	i := m.read(start, outer.reading, outer.replay)
 	m.t.Streams[i].Inner = true
 	broken, end, straddle := m.broken, m.in.pos(), m.straddle

@@ -12,12 +12,12 @@ import (
 
 // name returns the text of an operand of STACK_GLOBAL, if it is a literal.
 func (m *machine) name(v value) (s string, cut, ok bool) {
-	if v.typ != Str && v.typ != Bytes {
+	if v.typ() != Str && v.typ() != Bytes {
 		return "", false, false
 	}
-	n := int64(v.n)
-	b := m.in.bytes(v.at, min(n, int64(m.lim.Text)), &m.scratch)
-	return v.enc.decode(b), n > int64(m.lim.Text), true
+	off, n := m.span(v)
+	b := m.in.bytes(off, min(n, int64(m.lim.Text)), &m.scratch)
+	return v.enc().decode(b), n > int64(m.lim.Text), true
 }
 
 // named interns a global and returns a reference to it.
@@ -28,7 +28,7 @@ func (m *machine) named(g Global, operands ...value) value {
 	if !ok {
 		if len(m.t.Globals) >= m.lim.Records {
 			m.exceed("Records")
-			return value{}
+			return unknown
 		}
 		i = len(m.t.Globals)
 		m.globals[key] = i
@@ -48,20 +48,20 @@ func (m *machine) named(g Global, operands ...value) value {
 		p.AfterFault = false
 	}
 	p.Protocol, p.MinProtocol = max(p.Protocol, m.proto), min(p.MinProtocol, m.proto)
-	v := value{typ: GlobalRef, n: uint32(i)}
+	override := 0
 	if o, ok := m.overrides[[2]string{g.Module, g.Name}]; ok && len(m.alts) < m.lim.Values {
 		m.alts = append(m.alts, o)
-		v.at = int64(len(m.alts))
+		override = len(m.alts)
 	}
-	return v
+	return globalRef(i, override)
 }
 
 // alternative is what the stream wrote over the object that v refers to.
 func (m *machine) alternative(v value) (value, bool) {
-	if v.typ != GlobalRef || v.at == 0 {
-		return value{}, false
+	if v.typ() != GlobalRef || v.override() == 0 {
+		return unknown, false
 	}
-	return m.alts[v.at-1], true
+	return m.alts[v.override()-1], true
 }
 
 // lines reads the two lines of GLOBAL and INST.
@@ -97,15 +97,15 @@ func (m *machine) stackGlobal() {
 	module, cut1, ok1 := m.name(moduleOp)
 	name, cut2, ok2 := m.name(nameOp)
 	if ok1 && ok2 {
-		if moduleOp.typ == Bytes || nameOp.typ == Bytes {
+		if moduleOp.typ() == Bytes || nameOp.typ() == Bytes {
 			m.fault("STACK_GLOBAL of bytes")
 		}
 		m.push(m.named(Global{Module: module, Name: name, Cut: cut1 || cut2}))
 		return
 	}
 	for _, v := range []value{moduleOp, nameOp} {
-		if v.plain() && v.typ != Str || v.typ == Tuple || v.typ == List || v.typ == Dict || v.typ == Set {
-			m.fault("STACK_GLOBAL of a %s", v.typ)
+		if t := v.typ(); v.plain() && t != Str || t == Tuple || t == List || t == Dict || t == Set {
+			m.fault("STACK_GLOBAL of a %s", t)
 			break
 		}
 	}
@@ -137,8 +137,11 @@ func (m *machine) extension(code int64) {
 func (m *machine) register(module, name, code value) {
 	mod, _, ok1 := m.name(module)
 	nam, _, ok2 := m.name(name)
-	if code.typ == Int && code.n == 0 && ok1 && ok2 {
-		m.registry[code.at] = extension{mod, nam}
+	if code.typ() != Int || !ok1 || !ok2 {
+		return
+	}
+	if n, ok := m.integer(code); ok {
+		m.registry[n] = extension{mod, nam}
 	}
 }
 
@@ -160,7 +163,7 @@ func (m *machine) construct() {
 		items := m.popMark()
 		if len(items) == 0 {
 			m.fault("stack underflow")
-			items = []value{{}}
+			items = []value{unknown}
 		}
 		callee, args = items[0], m.tuple(items[1:])
 	case OpNewobjEx:
@@ -175,8 +178,8 @@ func (m *machine) construct() {
 		callee = m.pop()
 		m.arguments(args, Tuple)
 	}
-	if callee.plain() || m.heapHolds(callee) || callee.typ == Dict {
-		m.fault("%s calls a %s", m.op, callee.typ)
+	if callee.plain() || m.heapHolds(callee) || callee.typ() == Dict {
+		m.fault("%s calls a %s", m.op, callee.typ())
 	}
 	m.push(m.call(callee, "", args))
 }
@@ -184,62 +187,69 @@ func (m *machine) construct() {
 // arguments checks what is handed to a call: C wants a tuple, Python takes
 // whatever it can iterate over.
 func (m *machine) arguments(v value, want Type) {
-	switch v.typ {
+	switch v.typ() {
 	case want, Unknown, Object, GlobalRef, Persistent, OutOfBand:
 	case None, Bool, Int, Float:
-		m.fault("%s with a %s for arguments", m.op, v.typ)
+		m.fault("%s with a %s for arguments", m.op, v.typ())
 	default:
-		m.diverge(ArgumentType, "%s with a %s for arguments", m.op, v.typ)
+		m.diverge(ArgumentType, "%s with a %s for arguments", m.op, v.typ())
 	}
 }
 
 func (m *machine) build() {
 	args := m.pop()
 	target := m.peek()
-	switch target.typ {
+	switch target.typ() {
 	case GlobalRef:
 		m.write(target, []value{args})
 	case Object, Unknown, Persistent, OutOfBand:
 		m.method(target, "__setstate__", args)
-		if target.typ == Object && target.n != 0 {
-			g := &m.t.Globals[target.n-1]
+		if target.typ() == Object && target.class() >= 0 {
+			g := &m.t.Globals[target.class()]
 			if g.Name == "NumpyArrayWrapper" && strings.HasPrefix(g.Module, "joblib.") {
 				m.array(args)
 			}
 		}
 	default:
 		if !m.empty(args) { // loaders pass over an empty state whatever the object is
-			m.fault("BUILD on a %s", target.typ)
+			m.fault("BUILD on a %s", target.typ())
 		}
 	}
 }
 
 // empty reports whether Python takes v for false, or for a pair of such.
 func (m *machine) empty(v value) bool {
-	switch v.typ {
+	switch v.typ() {
 	case None:
 		return true
-	case Bool, Int, Float:
-		return v.at == 0 && v.n == 0
+	case Bool:
+		return v == boolean(false)
+	case Int:
+		n, ok := m.integer(v)
+		return ok && n == 0
+	case Float:
+		bits, ok := m.float(v)
+		return ok && bits == 0
 	case Str, Bytes:
-		return v.n == 0
+		_, n := m.span(v)
+		return n == 0
 	case Tuple, List, Dict, Set:
 		if m.heap.len(v) == 0 {
 			return true
 		}
 		first, ok1 := m.heap.at(v, 0)
 		second, ok2 := m.heap.at(v, 1)
-		return v.typ == Tuple && m.heap.len(v) == 2 && ok1 && ok2 && m.empty(first) && m.empty(second)
+		return v.typ() == Tuple && m.heap.len(v) == 2 && ok1 && ok2 && m.empty(first) && m.empty(second)
 	}
 	return false
 }
 
 // write records a change to a live object.
 func (m *machine) write(target value, items []value) {
-	g := &m.t.Globals[target.n]
+	g := &m.t.Globals[target.global()]
 	path := g.Module + "." + g.Name
 	w := Write{
-		Offset: m.opAt, Stream: m.stream, Op: m.op, Global: int(target.n),
+		Offset: m.opAt, Stream: m.stream, Op: m.op, Global: target.global(),
 		Reading: m.reading, AfterFault: m.faulty,
 	}
 	set := func(k, v value) {
@@ -248,8 +258,8 @@ func (m *machine) write(target value, items []value) {
 			if len(w.Keys) < 64 {
 				w.Keys = append(w.Keys, key)
 			}
-			kept := value{}
-			if v.typ == Str || v.typ == GlobalRef {
+			kept := unknown
+			if v.typ() == Str || v.typ() == GlobalRef {
 				kept = v
 			}
 			if m.overrides == nil {
@@ -262,7 +272,7 @@ func (m *machine) write(target value, items []value) {
 				}
 			}
 		}
-		if k.typ == Int && (g.Name == "_inverted_registry") && v.typ == Tuple {
+		if k.typ() == Int && (g.Name == "_inverted_registry") && v.typ() == Tuple {
 			module, _ := m.heap.at(v, 0)
 			name, _ := m.heap.at(v, 1)
 			m.register(module, name, k)
@@ -271,12 +281,12 @@ func (m *machine) write(target value, items []value) {
 	switch m.op {
 	case OpBuild:
 		states := []value{items[0]}
-		if items[0].typ == Tuple && m.heap.len(items[0]) == 2 { // attributes, slots
+		if items[0].typ() == Tuple && m.heap.len(items[0]) == 2 { // attributes, slots
 			states = states[:0]
 			m.heap.each(items[0], func(v value) bool { states = append(states, v); return true })
 		}
 		for _, s := range states {
-			if s.typ == Dict {
+			if s.typ() == Dict {
 				m.eachPair(s, set)
 			}
 		}
@@ -318,7 +328,7 @@ const buildsKept = 16
 // method records the call of a method of an instance.
 func (m *machine) method(target value, method string, args value) {
 	if changes(method) {
-		args = value{} // the items stand in the trace where they are made
+		args = unknown // the items stand in the trace where they are made
 	}
 	m.call(target, method, args)
 }
@@ -327,33 +337,32 @@ func (m *machine) method(target value, method string, args value) {
 func (m *machine) call(callee value, method string, args value) value {
 	class := -1 // the global called, or the class of the object
 	via := -1
-	switch callee.typ {
+	switch callee.typ() {
 	case GlobalRef:
-		class = int(callee.n)
+		class = callee.global()
 	case Object:
-		via = int(callee.at)
+		via = callee.call()
 		if method != "" {
-			class = int(callee.n) - 1
+			class = callee.class()
 		}
 	}
-	result := value{typ: Object, at: -1}
+	made := class // the class of the result
 	if class >= 0 {
-		result.n = uint32(class + 1)
-		m.effects(class, args, &result)
+		made = m.effects(class, args)
 	}
 	fresh := m.opAt >= m.replay
 	if fresh && class >= 0 {
 		m.t.Globals[class].Calls++
 		m.tensor(class, args)
 	}
-	if alt, ok := m.alternative(callee); ok && alt.typ == GlobalRef && fresh {
-		m.t.Globals[alt.n].Calls++
+	if alt, ok := m.alternative(callee); ok && alt.typ() == GlobalRef && fresh {
+		m.t.Globals[alt.global()].Calls++
 	}
 
 	build := method == "__setstate__" && class >= 0 && fresh
 	full := build && m.builds[class] >= buildsKept
 	if full {
-		args = value{} // one entry for all further states of the class
+		args = unknown // one entry for all further states of the class
 		m.t.Globals[class].Unseen++
 	}
 	h := m.hash(callee, method, class, args)
@@ -367,8 +376,7 @@ func (m *machine) call(callee value, method string, args value) value {
 			c.Count++
 		}
 		c.AfterFault = c.AfterFault && m.faulty
-		result.at = int64(i)
-		return result
+		return object(i, made)
 	}
 	if len(m.t.Calls) >= m.lim.Records && (class < 0 || !changes(method)) {
 		if class >= 0 {
@@ -376,7 +384,7 @@ func (m *machine) call(callee value, method string, args value) value {
 		} else {
 			m.exceed("Records")
 		}
-		return result
+		return object(-1, made)
 	}
 	i = len(m.t.Calls)
 	m.calls[h] = i
@@ -385,19 +393,19 @@ func (m *machine) call(callee value, method string, args value) value {
 		Global: class, Via: via, Args: m.materialise(args), Count: 1,
 		Reading: m.reading, AfterFault: m.faulty,
 	})
-	result.at = int64(i)
-	return result
+	return object(i, made)
 }
 
 // changes reports a method that adds to an instance. Such calls are kept without
 // what is added: those of one class are one entry, and none is dropped.
 func changes(method string) bool { return method != "" && method != "__setstate__" }
 
-// effects follows the few calls whose result the machine must know.
-func (m *machine) effects(class int, args value, result *value) {
+// effects follows the few calls whose result the machine must know, and returns
+// the class of the result.
+func (m *machine) effects(class int, args value) int {
 	g := &m.t.Globals[class]
-	if g.Module != "copyreg" && g.Module != "copy_reg" || args.typ != Tuple {
-		return
+	if g.Module != "copyreg" && g.Module != "copy_reg" || args.typ() != Tuple {
+		return class
 	}
 	switch g.Name {
 	case "add_extension":
@@ -406,10 +414,11 @@ func (m *machine) effects(class int, args value, result *value) {
 		code, _ := m.heap.at(args, 2)
 		m.register(module, name, code)
 	case "_reconstructor", "__newobj__", "__newobj_ex__":
-		if c, ok := m.heap.at(args, 0); ok && c.typ == GlobalRef {
-			result.n = c.n + 1 // an instance of that class
+		if c, ok := m.heap.at(args, 0); ok && c.typ() == GlobalRef {
+			return c.global()
 		}
 	}
+	return class
 }
 
 // walkItems and walkDepth bound what is hashed and kept of arguments, and
@@ -450,23 +459,24 @@ func (m *machine) mix(h, v uint64) uint64 {
 }
 
 func (m *machine) hashValue(h uint64, v value, depth int, room *int) uint64 {
-	h = m.mix(h, uint64(v.typ))
+	h = m.mix(h, uint64(v.typ()))
 	m.walked++
 	if *room--; *room < 0 || depth > walkDepth {
 		return h
 	}
-	switch v.typ {
+	switch v.typ() {
 	case Str, Bytes:
-		h = m.mix(h, uint64(v.n)<<8|uint64(v.enc))
-		if int64(v.n) > int64(m.lim.Text) || v.n > valueSize && m.tired() {
-			return m.mix(h, uint64(v.at)) // what is not compared is the same where it stands
+		off, n := m.span(v)
+		h = m.mix(h, uint64(n)<<8|uint64(v.enc()))
+		if n > int64(m.lim.Text) || n > valueSize && m.tired() {
+			return m.mix(h, uint64(off)) // what is not compared is the same where it stands
 		}
-		m.walked += int64(v.n / 16)
-		return m.mix(h, maphash.Bytes(m.seed, m.in.bytes(v.at, int64(v.n), &m.scratch)))
+		m.walked += n / 16
+		return m.mix(h, maphash.Bytes(m.seed, m.in.bytes(off, n, &m.scratch)))
 	case GlobalRef:
-		return m.mix(h, uint64(v.n))
+		return m.mix(h, uint64(v.global()))
 	case Object:
-		return m.mix(m.mix(h, uint64(v.at)), uint64(v.n))
+		return m.mix(h, uint64(v))
 	case Tuple, List, Dict, Set, Persistent:
 		h = m.mix(h, uint64(m.heap.len(v)))
 		m.heap.each(v, func(item value) bool {
@@ -484,66 +494,69 @@ func (m *machine) materialise(v value) Value {
 }
 
 func (m *machine) keep(v value, depth int, room *int) Value {
-	out := Value{Type: v.typ}
+	out := Value{Type: v.typ()}
 	*room--
 	m.walked++
 	if m.texts += valueSize; m.texts > m.lim.Texts {
 		m.exceed("Texts")
 		*room = 0
 	}
-	switch v.typ {
+	switch v.typ() {
 	case Bool:
-		out.Int = v.at
+		if v == boolean(true) {
+			out.Int = 1
+		}
 	case Int:
-		if v.n == 0 {
-			out.Int = v.at
+		if n, ok := m.integer(v); ok {
+			out.Int = n
 			break
 		}
-		out.Offset, out.Len = v.at, int64(v.n-1)
+		out.Offset, out.Len = m.span(v)
 		out.Text = m.bigInt(v)
 	case Float:
-		if v.n != 0 {
-			out.Offset = v.at
-			out.Text = string(m.in.bytes(v.at, min(int64(v.n-1), 64), &m.scratch))
+		if bits, ok := m.float(v); ok {
+			out.Text = strconv.FormatFloat(math.Float64frombits(bits), 'g', -1, 64)
 			break
 		}
-		out.Text = strconv.FormatFloat(math.Float64frombits(uint64(v.at)), 'g', -1, 64)
+		off, n := m.span(v)
+		out.Offset = off
+		out.Text = string(m.in.bytes(off, min(n, 64), &m.scratch))
 	case Str, Bytes:
-		out.Offset, out.Len = v.at, int64(v.n)
-		n := min(int64(v.n), int64(m.lim.Text))
+		out.Offset, out.Len = m.span(v)
+		n := min(out.Len, int64(m.lim.Text))
 		if m.texts+n > m.lim.Texts {
 			m.exceed("Texts")
 			n = min(n, 32)
 		}
 		m.texts += n
 		m.walked += n / 16
-		out.Text = v.enc.decode(m.in.bytes(v.at, n, &m.scratch))
+		out.Text = v.enc().decode(m.in.bytes(out.Offset, n, &m.scratch))
 		if n == out.Len {
 			out.Len = int64(len(out.Text)) // decoded, nothing cut
 		}
 	case GlobalRef:
-		g := &m.t.Globals[v.n]
-		out.Int, out.Text = int64(v.n), g.Module+"."+g.Name
+		g := &m.t.Globals[v.global()]
+		out.Int, out.Text = int64(v.global()), g.Module+"."+g.Name
 		if g.How == Computed {
 			out.Text = "computed global"
 		}
 	case Object:
-		out.Int = v.at
+		out.Int = int64(v.call())
 		out.Text = "unknown"
-		if v.n != 0 {
-			g := &m.t.Globals[v.n-1]
+		if v.class() >= 0 {
+			g := &m.t.Globals[v.class()]
 			out.Text = g.Module + "." + g.Name
 		}
 	case Tuple, List, Dict, Set, Persistent:
 		out.Len = m.heap.len(v)
-		if v.typ == Dict {
+		if out.Type == Dict {
 			out.Len /= 2
 		}
 		if depth >= walkDepth || *room <= 0 {
 			break
 		}
-		if v.n != noNode {
-			out.Items = make([]Value, 0, min(int(m.heap.nodes[v.n].kept), *room))
+		if v.node() != noNode {
+			out.Items = make([]Value, 0, min(m.heap.kept(v), *room))
 		}
 		m.heap.each(v, func(item value) bool {
 			if *room <= 0 {
@@ -552,7 +565,7 @@ func (m *machine) keep(v value, depth int, room *int) Value {
 			out.Items = append(out.Items, m.keep(item, depth+1, room))
 			return true
 		})
-		if v.typ == Dict && len(out.Items)%2 != 0 {
+		if out.Type == Dict && len(out.Items)%2 != 0 {
 			out.Items = out.Items[:len(out.Items)-1]
 		}
 	}
@@ -563,9 +576,9 @@ func (m *machine) keep(v value, depth int, room *int) Value {
 // hexadecimal.
 func (m *machine) bigInt(v value) string {
 	const most = 128
-	n := int64(v.n - 1)
-	b := m.in.bytes(v.at, min(n, most), &m.scratch)
-	if v.enc == eight {
+	off, n := m.span(v)
+	b := m.in.bytes(off, min(n, most), &m.scratch)
+	if v.enc() == eight && n <= maxNumber {
 		return string(b)
 	}
 	if n > most {
@@ -587,7 +600,7 @@ func (m *machine) persidLine() {
 	if !ascii(m.in.bytes(off, min(n, sniffSize), &m.scratch)) {
 		m.fault("PERSID that is not ASCII")
 	}
-	v := value{typ: Str, enc: eight, at: off, n: saturate(uint64(n))}
+	v := m.literal(Str, eight, off, uint64(n))
 	if n >= 6 {
 		m.inspect(Str, eight, off, uint64(n))
 	}
@@ -598,9 +611,7 @@ func (m *machine) persistent(id value) {
 	if class, ok := m.torchClass(id); ok {
 		m.push(class)
 	} else {
-		p := m.heap.container(Persistent)
-		m.heap.add(p, id)
-		m.push(p)
+		m.push(m.heap.of(Persistent, []value{id}))
 	}
 	if m.opAt < m.replay {
 		return
@@ -617,8 +628,8 @@ func (m *machine) persistent(id value) {
 // torch.load takes the class for it; a loader that knows no such ids stops.
 func (m *machine) torchClass(id value) (class value, ok bool) {
 	const object = 3 // behind magic number, protocol version and system
-	if id.typ != Tuple || m.stream != object || m.t.Streams[0].Start != 0 || m.t.Streams[0].Result.Text != torchMagic {
-		return value{}, false
+	if id.typ() != Tuple || m.stream != object || m.t.Streams[0].Start != 0 || m.t.Streams[0].Result.Text != torchMagic {
+		return unknown, false
 	}
 	i := 0
 	m.heap.each(id, func(v value) bool {
@@ -627,7 +638,7 @@ func (m *machine) torchClass(id value) (class value, ok bool) {
 			kind, cut, text := m.name(v)
 			ok = text && !cut && kind == "module"
 		case 1:
-			class, ok = v, ok && v.typ == GlobalRef
+			class, ok = v, ok && v.typ() == GlobalRef
 		}
 		i++
 		return i < 2 && ok
@@ -636,7 +647,7 @@ func (m *machine) torchClass(id value) (class value, ok bool) {
 }
 
 func (m *machine) buffer() {
-	m.push(value{typ: OutOfBand})
+	m.push(value(OutOfBand))
 	if m.opAt < m.replay {
 		return
 	}

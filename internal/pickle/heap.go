@@ -1,146 +1,171 @@
 package pickle
 
-import (
-	"math"
-	"slices"
-)
-
-// A value is an abstract value of the machine in 16 bytes, so that a stack or
-// a memo of a million is a plain slice that the collector need not look into.
-//
-//	Int, Bool, Float   at: the number; n: 1 when it stands in the file instead,
-//	                   at then being the offset of its bytes and n their count+1
-//	Str, Bytes         at: offset of the bytes, n: how many (saturated)
-//	containers         n: node, or noNode when the heap was full
-//	GlobalRef          n: index of the global, at: override+1, see machine.override
-//	Object             at: index of the call or -1, n: index+1 of the class's global
-type value struct {
-	at  int64
-	n   uint32
-	typ Type
-	enc encoding
-}
+import "math"
 
 const (
-	noNode = math.MaxUint32
-
-	// present marks a memo entry as set; it is kept in value.enc.
-	present encoding = 0x80
-
 	// Items kept of one container: all of the first few, then only those that
 	// could matter, because they are no plain data.
 	keepPlain = 64
 	keepLive  = 512
 )
 
-// A node is a container.
+// A node is a container: first cells from head, then runs of cells behind a
+// header each. A header holds the length of its run and the cell of the next
+// header; the last leads back to the first.
 type node struct {
-	items      int64 // added, kept or not
-	head, tail uint32
-	kept       uint32
+	head, tail  uint32 // tail is the header of the last run, or 0
+	items       uint32 // added, kept or not; saturated
+	kept, first uint16
 }
-
-type cell struct {
-	value value
-	next  uint32 // index+1
-}
-
-// push appends v. It doubles a full slice, where append would copy a large one
-// four times on its way to twice its size.
-func push[T any](s []T, v T) []T {
-	if len(s) == cap(s) {
-		s = grown(s)
-	}
-	return append(s, v)
-}
-
-func grown[T any](s []T) []T { return slices.Grow(s, max(len(s), 64)) }
 
 // A heap holds the containers of a stream and what is kept of their items.
 // When it is full, new containers are opaque: their items are unknown.
 type heap struct {
-	nodes []node
-	cells []cell
-	max   int
+	nodes pages[node]
+	cells pages[value]
+	max   int // words; a node has two, a cell one
 	full  bool
 }
 
-func (h *heap) reset() { h.nodes, h.cells = h.nodes[:0], h.cells[:0] }
+func (h *heap) reset() {
+	h.nodes.reset()
+	h.cells.reset()
+}
+
+func (h *heap) used() int { return 2*h.nodes.n + h.cells.n }
 
 func (h *heap) container(t Type) value {
-	if len(h.nodes) >= h.max {
+	if h.used()+2 > h.max {
 		h.full = true
-		return value{typ: t, n: noNode}
+		return container(t, noNode)
 	}
-	if len(h.nodes) == cap(h.nodes) {
-		h.nodes = grown(h.nodes)
-	}
-	h.nodes = append(h.nodes, node{})
-	return value{typ: t, n: uint32(len(h.nodes) - 1)}
+	made, at := h.nodes.take(1)
+	made[0] = node{}
+	return container(t, at)
 }
 
-// add appends an item to c.
-func (h *heap) add(c, v value) {
-	if c.n == noNode {
+// of makes a container of items.
+func (h *heap) of(t Type, items []value) value {
+	c := h.container(t)
+	h.add(c, items)
+	return c
+}
+
+// add appends items to c.
+func (h *heap) add(c value, items []value) {
+	if c.node() == noNode {
 		return
 	}
-	n := &h.nodes[c.n]
-	n.items++
-	if n.kept < keepPlain || n.kept < keepLive && !v.plain() {
-		h.keep(n, v)
+	n := h.nodes.at(c.node())
+	n.items = uint32(min(uint64(n.items)+uint64(len(items)), math.MaxUint32))
+	if room := max(keepPlain-int(n.kept), 0); room > 0 {
+		some := min(room, len(items))
+		h.keep(n, items[:some])
+		items = items[some:]
+	}
+	for i := 0; i < len(items) && n.kept < keepLive; i++ {
+		if !items[i].plain() {
+			h.keep(n, items[i:i+1])
+		}
 	}
 }
 
-// pair appends a key and its value to c; both are kept, or neither.
-func (h *heap) pair(c, key, v value) {
-	if c.n == noNode {
+// pairs appends keys and their values to c; both are kept, or neither. There
+// is an even number of items.
+func (h *heap) pairs(c value, items []value) {
+	if c.node() == noNode {
 		return
 	}
-	n := &h.nodes[c.n]
-	n.items += 2
-	if n.kept < keepPlain || n.kept < keepLive && !(key.plain() && v.plain()) {
-		h.keep(n, key)
-		h.keep(n, v)
+	n := h.nodes.at(c.node())
+	n.items = uint32(min(uint64(n.items)+uint64(len(items)), math.MaxUint32))
+	if room := max(keepPlain-int(n.kept), 0); room > 0 {
+		some := min((room+1)&^1, len(items))
+		h.keep(n, items[:some])
+		items = items[some:]
+	}
+	for ; len(items) > 1 && n.kept < keepLive; items = items[2:] {
+		if !items[0].plain() || !items[1].plain() {
+			h.keep(n, items[:2])
+		}
 	}
 }
 
-func (h *heap) keep(n *node, v value) {
-	if len(h.cells) >= h.max {
+// keep appends items to n: to its last run where that is the last of all, else
+// as another.
+func (h *heap) keep(n *node, items []value) {
+	if len(items) == 0 {
+		return
+	}
+	if h.used()+len(items)+1 > h.max {
 		h.full = true
 		return
 	}
-	if len(h.cells) == cap(h.cells) {
-		h.cells = grown(h.cells)
+	n.kept += uint16(len(items))
+	if n.first == 0 {
+		var run []value
+		run, n.head = h.cells.take(len(items))
+		copy(run, items)
+		n.first = uint16(len(items))
+		return
 	}
-	h.cells = append(h.cells, cell{value: v})
-	ref := uint32(len(h.cells))
-	if n.tail == 0 {
-		n.head = ref
-	} else {
-		h.cells[n.tail-1].next = ref
+	end, last := n.head+uint32(n.first), (*value)(nil)
+	if n.tail != 0 {
+		last = h.cells.at(n.tail)
+		end = n.tail + 1 + runLength(*last)
 	}
-	n.tail = ref
-	n.kept++
+	if int(end) == h.cells.n && h.cells.room() >= len(items) {
+		run, _ := h.cells.take(len(items))
+		copy(run, items)
+		if last != nil {
+			*last += value(len(items))
+		} else {
+			n.first += uint16(len(items))
+		}
+		return
+	}
+	run, at := h.cells.take(len(items) + 1)
+	next := at
+	if last != nil {
+		next = runNext(*last)
+		*last = header(at, runLength(*last))
+	}
+	run[0] = header(next, uint32(len(items)))
+	copy(run[1:], items)
+	n.tail = at
 }
 
-// plain reports whether v is data that cannot run.
-func (v value) plain() bool {
-	switch v.typ {
-	case None, Bool, Int, Float, Str, Bytes:
-		return true
-	}
-	return false
-}
+func header(next, length uint32) value { return value(next)<<32 | value(length) }
+func runLength(h value) uint32         { return uint32(h) }
+func runNext(h value) uint32           { return uint32(h >> 32) }
 
 // each calls f for the kept items of c until it returns false.
 func (h *heap) each(c value, f func(value) bool) {
-	if c.n == noNode {
+	if c.node() == noNode {
 		return
 	}
-	for ref := h.nodes[c.n].head; ref != 0; ref = h.cells[ref-1].next {
-		if !f(h.cells[ref-1].value) {
+	n := *h.nodes.at(c.node())
+	if n.first == 0 {
+		return
+	}
+	for _, v := range h.cells.slice(n.head, int(n.first)) {
+		if !f(v) {
 			return
 		}
+	}
+	if n.tail == 0 {
+		return
+	}
+	for at := runNext(*h.cells.at(n.tail)); ; {
+		run := *h.cells.at(at)
+		for _, v := range h.cells.slice(at+1, int(runLength(run))) {
+			if !f(v) {
+				return
+			}
+		}
+		if at == n.tail {
+			return
+		}
+		at = runNext(run)
 	}
 }
 
@@ -156,85 +181,18 @@ func (h *heap) at(c value, k int) (v value, ok bool) {
 	return v, ok
 }
 
+// len is how many items were added to c.
 func (h *heap) len(c value) int64 {
-	if c.n == noNode {
+	if c.node() == noNode {
 		return math.MaxInt32
 	}
-	return h.nodes[c.n].items
+	return int64(h.nodes.at(c.node()).items)
 }
 
-// A memo maps keys to values. Picklers number from 0, so it is a slice with a
-// map for whatever lies far beyond its end.
-type memo struct {
-	dense  []value
-	sparse map[int64]value
-	odd    map[string]value // keys that are no int64
-	n      int              // keys set
-}
-
-func (m *memo) reset() {
-	clear(m.dense)
-	m.dense, m.sparse, m.odd, m.n = m.dense[:0], nil, nil, 0
-}
-
-func (m *memo) get(k int64) (value, bool) {
-	if uint64(k) < uint64(len(m.dense)) {
-		v := m.dense[k]
-		if v.enc&present != 0 {
-			v.enc &^= present
-			return v, true
-		}
+// kept is how many items each calls its function for.
+func (h *heap) kept(c value) int {
+	if c.node() == noNode {
+		return 0
 	}
-	v, ok := m.sparse[k]
-	return v, ok
-}
-
-// put sets k, unless that would be more than max entries, and reports whether
-// k was set before.
-func (m *memo) put(k int64, v value, max int) (again, full bool) {
-	const gap = 64
-	if k >= 0 && k < int64(len(m.dense))+gap && k < int64(max) {
-		for int64(len(m.dense)) <= k {
-			m.dense = push(m.dense, value{})
-		}
-		again = m.dense[k].enc&present != 0
-		if _, ok := m.sparse[k]; ok {
-			again = true
-			delete(m.sparse, k)
-		} else if !again {
-			m.n++
-		}
-		v.enc |= present
-		m.dense[k] = v
-		return again, false
-	}
-	if _, ok := m.sparse[k]; ok {
-		m.sparse[k] = v
-		return true, false
-	}
-	if m.n >= max {
-		return false, true
-	}
-	if m.sparse == nil {
-		m.sparse = make(map[int64]value)
-	}
-	m.sparse[k] = v
-	m.n++
-	return false, false
-}
-
-func (m *memo) getOdd(k string) (value, bool) { v, ok := m.odd[k]; return v, ok }
-
-func (m *memo) putOdd(k string, v value, max int) (again, full bool) {
-	if _, again = m.odd[k]; !again {
-		if m.n >= max {
-			return false, true
-		}
-		m.n++
-	}
-	if m.odd == nil {
-		m.odd = make(map[string]value)
-	}
-	m.odd[k] = v
-	return again, false
+	return int(h.nodes.at(c.node()).kept)
 }

@@ -12,24 +12,17 @@ const (
 	sniffSize = 4 << 10
 )
 
-func saturate(n uint64) uint32 {
-	if n >= noNode {
-		return noNode
-	}
-	return uint32(n)
-}
-
 // text pushes a counted string or bytes object of n bytes.
 func (m *machine) text(t Type, e encoding, n uint64) {
 	off, ok := m.in.payload(n, t == Bytes)
 	if !ok {
 		n = uint64(max(m.in.size-off, 0))
 		m.inspect(t, e, off, n)
-		m.push(value{typ: t, enc: e, at: off, n: saturate(n)})
+		m.push(m.literal(t, e, off, n))
 		m.short()
 		return
 	}
-	m.push(value{typ: t, enc: e, at: off, n: saturate(n)})
+	m.push(m.literal(t, e, off, n))
 	if n >= 6 {
 		m.inspect(t, e, off, n)
 	}
@@ -38,21 +31,20 @@ func (m *machine) text(t Type, e encoding, n uint64) {
 // textLine pushes a STRING or UNICODE.
 func (m *machine) textLine() {
 	off, n := m.readLine()
-	v := value{typ: Str, enc: escaped, at: off, n: saturate(uint64(n))}
+	e := escaped
 	if m.op == OpString {
-		v.enc = quoted
+		e = quoted
 		line := m.in.bytes(off, n, &m.scratch)
 		if n > headSize { // the quotes alone
 			line = m.in.bytes(off, 1, &m.scratch)
 			last := m.in.bytes(off+n-1, 1, new([]byte))
 			if len(line) == 1 && len(last) == 1 && line[0] == last[0] && (line[0] == '\'' || line[0] == '"') {
-				v.at, v.n = off+1, saturate(uint64(n-2))
+				off, n = off+1, n-2
 			} else {
 				m.fault("STRING without quotes")
 			}
 		} else if inside, ok := dequote(line); ok {
-			v.n = saturate(uint64(len(inside)))
-			v.at++
+			off, n = off+1, int64(len(inside))
 			if !ascii(inside) || !ascii(unescape(inside)) {
 				m.diverge(StringEncoding, "non-ASCII bytes in a STRING")
 			}
@@ -60,9 +52,9 @@ func (m *machine) textLine() {
 			m.fault("STRING without quotes")
 		}
 	}
-	m.push(v)
-	if v.n >= 6 {
-		m.inspect(Str, v.enc, v.at, uint64(v.n))
+	m.push(m.literal(Str, e, off, uint64(n)))
+	if n >= 6 {
+		m.inspect(Str, e, off, uint64(min(n, math.MaxUint32)))
 	}
 }
 
@@ -72,20 +64,20 @@ func (m *machine) inspect(t Type, e encoding, off int64, n uint64) {
 	if m.opAt < m.replay || n < 6 {
 		return
 	}
-	if k := off - m.in.base; m.literal == nil && k >= 0 && k < int64(len(m.in.buf)) && n < uint64(nestedLeast[m.in.buf[k]]) && e != escaped && e != quoted {
+	if k := off - m.in.base; m.watch == nil && k >= 0 && k < int64(len(m.in.buf)) && n < uint64(nestedLeast[m.in.buf[k]]) && e != escaped && e != quoted {
 		return
 	}
 	size := int64(min(n, math.MaxInt64))
 	want := int64(sniffSize)
-	if m.literal != nil && n >= 8 {
+	if m.watch != nil && n >= 8 {
 		want = headSize
 	}
 	head := m.in.bytes(off, min(size, want), &m.scratch)
 	if len(head) < 6 {
 		return
 	}
-	if m.literal != nil && n >= 8 {
-		m.literal(Literal{off, size, m.op, t, head})
+	if m.watch != nil && n >= 8 {
+		m.watch(Literal{off, size, m.op, t, head})
 	}
 	if size < int64(nestedLeast[head[0]]) && e != escaped && e != quoted {
 		return
@@ -165,7 +157,7 @@ func (m *machine) textInt() {
 	if m.op == OpInt {
 		switch string(line) {
 		case "00", "01":
-			m.push(value{typ: Bool, at: int64(line[1] - '0')})
+			m.push(boolean(line[1] == '1'))
 			return
 		case "+0", "+1", "-0", " 0", " 1":
 			m.diverge(IntegerLiteral, "INT %q is a bool for C only", line)
@@ -176,20 +168,20 @@ func (m *machine) textInt() {
 	num := parseInt(line, true)
 	switch {
 	case n > maxNumber:
-		m.push(value{typ: Int, at: off, n: saturate(uint64(n) + 1)})
+		m.push(m.literal(Int, eight, off, uint64(n)))
 		return
 	case !num.ok:
 		m.fault("%s %q is no number", m.op, clip(line))
-		m.push(value{typ: Int})
+		m.push(small(0))
 		return
 	case num.differ:
 		m.diverge(IntegerLiteral, "%s %q", m.op, clip(line))
 	}
-	if num.text != "" {
-		m.push(value{typ: Int, at: off, n: saturate(uint64(len(line)) + 1), enc: eight})
+	if num.text == "" && holds(num.value) {
+		m.push(small(num.value))
 		return
 	}
-	m.push(value{typ: Int, at: num.value})
+	m.push(m.literal(Int, eight, off, uint64(len(line))))
 }
 
 func clip(b []byte) []byte { return b[:min(len(b), 64)] }
@@ -199,7 +191,7 @@ func (m *machine) textFloat() {
 	if line := m.in.bytes(off, min(n, maxNumber), &m.scratch); n <= maxNumber && !validFloat(line) {
 		m.fault("FLOAT %q is no number", clip(line))
 	}
-	m.push(value{typ: Float, at: off, n: saturate(uint64(n) + 1)})
+	m.push(m.literal(Float, eight, off, uint64(n)))
 }
 
 // long pushes a LONG1 or LONG4: two's complement.
@@ -209,19 +201,13 @@ func (m *machine) long(n uint64) {
 		m.short()
 		return
 	}
-	if n > 8 {
-		m.push(value{typ: Int, at: off, n: saturate(n + 1)})
-		return
+	if n <= 8 {
+		if x := littleEndian(m.in.bytes(off, int64(n), &m.scratch)); holds(x) {
+			m.push(small(x))
+			return
+		}
 	}
-	var x uint64
-	b := m.in.bytes(off, int64(n), &m.scratch)
-	for i, c := range b {
-		x |= uint64(c) << (8 * i)
-	}
-	if len(b) > 0 && len(b) < 8 && b[len(b)-1] >= 0x80 {
-		x |= math.MaxUint64 << (8 * len(b))
-	}
-	m.push(value{typ: Int, at: int64(x)})
+	m.push(m.literal(Int, raw, off, n))
 }
 
 // textKey is GET and PUT: the key is decimal.
@@ -234,7 +220,7 @@ func (m *machine) textKey() {
 	if n > longestKey || len(line) > maxNumber {
 		m.exceed("Text")
 		if op == OpGet {
-			m.push(value{})
+			m.push(unknown)
 		}
 		return
 	}
@@ -242,7 +228,7 @@ func (m *machine) textKey() {
 	if !num.ok {
 		m.fault("%s %q is no memo key", op, clip(line))
 		if op == OpGet {
-			m.push(value{})
+			m.push(unknown)
 		}
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math"
+	"slices"
 )
 
 // A machine executes the streams of one file.
@@ -14,7 +15,7 @@ type machine struct {
 	in      input
 	lim     Limits
 	t       *Trace
-	literal func(Literal)
+	watch   func(Literal)
 	scratch []byte
 	seed    maphash.Seed
 	secret  [3]uint64 // derived from seed
@@ -28,6 +29,7 @@ type machine struct {
 	builds   map[int]int // calls of __setstate__ kept, by class
 	nested   map[int64]bool
 	alts     []value // overridden values that GlobalRefs stand for
+	longs    []long
 	kinds    map[kindKey]int
 	texts    int64
 	walked   int64 // values and text looked at for calls
@@ -129,6 +131,10 @@ func (m *machine) push(v value) {
 	m.stack = append(m.stack, v)
 }
 
+// grown doubles s, where append would copy a large slice four times on its way
+// to twice its size.
+func grown[T any](s []T) []T { return slices.Grow(s, max(len(s), 64)) }
+
 func (m *machine) fence() int {
 	if len(m.marks) > 0 {
 		return m.marks[len(m.marks)-1]
@@ -139,7 +145,7 @@ func (m *machine) fence() int {
 func (m *machine) pop() value {
 	if len(m.stack) <= m.fence() {
 		m.fault("stack underflow")
-		return value{}
+		return unknown
 	}
 	v := m.stack[len(m.stack)-1]
 	m.stack = m.stack[:len(m.stack)-1]
@@ -149,7 +155,7 @@ func (m *machine) pop() value {
 func (m *machine) peek() value {
 	if len(m.stack) <= m.fence() {
 		m.fault("stack underflow")
-		return value{}
+		return unknown
 	}
 	return m.stack[len(m.stack)-1]
 }
@@ -169,13 +175,7 @@ func (m *machine) popMark() []value {
 	return items
 }
 
-func (m *machine) tuple(items []value) value {
-	t := m.heap.container(Tuple)
-	for _, v := range items {
-		m.heap.add(t, v)
-	}
-	return t
-}
+func (m *machine) tuple(items []value) value { return m.heap.of(Tuple, items) }
 
 // run executes opcodes until STOP, an undecodable byte or a limit.
 func (m *machine) run() {
@@ -217,32 +217,32 @@ func (m *machine) run() {
 			m.push(m.peek())
 
 		case OpNone:
-			m.push(value{typ: None})
+			m.push(value(None))
 		case OpNewtrue:
-			m.push(value{typ: Bool, at: 1})
+			m.push(boolean(true))
 		case OpNewfalse:
-			m.push(value{typ: Bool})
+			m.push(boolean(false))
 		case OpBinint1:
 			if b, ok := in.take(1); ok {
-				m.push(value{typ: Int, at: int64(b[0])})
+				m.push(small(int64(b[0])))
 			} else {
 				m.short()
 			}
 		case OpBinint2:
 			if b, ok := in.take(2); ok {
-				m.push(value{typ: Int, at: int64(binary.LittleEndian.Uint16(b))})
+				m.push(small(int64(binary.LittleEndian.Uint16(b))))
 			} else {
 				m.short()
 			}
 		case OpBinint:
 			if b, ok := in.take(4); ok {
-				m.push(value{typ: Int, at: int64(int32(binary.LittleEndian.Uint32(b)))})
+				m.push(small(int64(int32(binary.LittleEndian.Uint32(b)))))
 			} else {
 				m.short()
 			}
 		case OpBinfloat:
-			if b, ok := in.take(8); ok {
-				m.push(value{typ: Float, at: int64(binary.BigEndian.Uint64(b))})
+			if _, ok := in.take(8); ok {
+				m.push(m.literal(Float, raw, in.pos()-8, 8))
 			} else {
 				m.short()
 			}
@@ -310,7 +310,7 @@ func (m *machine) run() {
 			if len(m.stack)-m.fence() < n {
 				m.fault("stack underflow")
 				m.stack = m.stack[:m.fence()]
-				m.push(m.tuple([]value{{}}))
+				m.push(m.tuple([]value{unknown}))
 				break
 			}
 			k := len(m.stack) - n
@@ -319,12 +319,9 @@ func (m *machine) run() {
 		case OpTuple:
 			m.push(m.tuple(m.popMark()))
 		case OpList, OpFrozenset:
-			c := m.heap.container(List)
+			c := m.heap.of(List, m.popMark())
 			if op == OpFrozenset {
-				c.typ = Set
-			}
-			for _, v := range m.popMark() {
-				m.heap.add(c, v)
+				c = c.as(Set)
 			}
 			m.push(c)
 		case OpDict:
@@ -346,16 +343,7 @@ func (m *machine) run() {
 			m.grow(m.peek(), items)
 
 		case OpMemoize:
-			if v := m.peek(); len(m.memo.dense) == m.memo.n && m.memo.n < m.lim.Memo {
-				v.enc |= present // the common case of memo.put, in line
-				if len(m.memo.dense) == cap(m.memo.dense) {
-					m.memo.dense = grown(m.memo.dense)
-				}
-				m.memo.dense = append(m.memo.dense, v)
-				m.memo.n++
-			} else {
-				m.put(int64(m.memo.n), v)
-			}
+			m.put(int64(m.memo.n), m.peek())
 		case OpBinput:
 			if b, ok := in.take(1); ok {
 				m.put(int64(b[0]), m.peek())
@@ -576,12 +564,10 @@ func (m *machine) get(k int64) {
 // grow is APPEND, APPENDS, ADDITEMS, SETITEM and SETITEMS.
 func (m *machine) grow(target value, items []value) {
 	set := m.op == OpSetitem || m.op == OpSetitems
-	switch target.typ {
+	switch target.typ() {
 	case List, Set:
 		if !set {
-			for _, v := range items {
-				m.heap.add(target, v)
-			}
+			m.heap.add(target, items)
 			return
 		}
 	case Dict:
@@ -605,16 +591,14 @@ func (m *machine) grow(target value, items []value) {
 		m.method(target, method, m.tuple(items))
 		return
 	}
-	m.fault("%s on a %s", m.op, target.typ)
+	m.fault("%s on a %s", m.op, target.typ())
 	if m.heapHolds(target) {
-		for _, v := range items {
-			m.heap.add(target, v)
-		}
+		m.heap.add(target, items)
 	}
 }
 
 func (m *machine) heapHolds(v value) bool {
-	switch v.typ {
+	switch v.typ() {
 	case Tuple, List, Set:
 		return true
 	}
@@ -624,9 +608,7 @@ func (m *machine) heapHolds(v value) bool {
 func (m *machine) pairs(c value, items []value) {
 	if len(items)%2 != 0 {
 		m.fault("%s with an odd number of values", m.op)
-		items = append(items[:len(items):len(items)], value{})
+		items = append(items[:len(items):len(items)], unknown)
 	}
-	for i := 0; i < len(items); i += 2 {
-		m.heap.pair(c, items[i], items[i+1])
-	}
+	m.heap.pairs(c, items)
 }

@@ -34,7 +34,7 @@ func (c Machine) Scan(ctx context.Context, r io.ReaderAt, size int64) (*Trace, e
 		ctx:      ctx,
 		lim:      c.Limits.withDefaults(),
 		t:        &Trace{Size: max(size, 0)},
-		literal:  c.Literal,
+		watch:    c.Literal,
 		seed:     maphash.MakeSeed(),
 		registry: make(map[int64]extension),
 		globals:  make(map[string]int),

@@ -24,16 +24,16 @@ type Overrun struct {
 // They are checked here, because calls that differ in numbers are one entry.
 func (m *machine) tensor(class int, args value) {
 	g := &m.t.Globals[class]
-	if args.typ != Tuple || g.Module != "torch" && !strings.HasPrefix(g.Module, "torch.") {
+	if args.typ() != Tuple || g.Module != "torch" && !strings.HasPrefix(g.Module, "torch.") {
 		return
 	}
 	var a [7]value
 	n := m.first(args, a[:])
-	if n > 2 && a[0].typ == GlobalRef && a[2].typ == Tuple { // _rebuild_from_type: what makes it, its type, arguments
-		m.tensor(int(a[0].n), a[2])
+	if n > 2 && a[0].typ() == GlobalRef && a[2].typ() == Tuple { // _rebuild_from_type: what makes it, its type, arguments
+		m.tensor(a[0].global(), a[2])
 		return
 	}
-	if n < 4 || a[0].typ != Persistent {
+	if n < 4 || a[0].typ() != Persistent {
 		return
 	}
 	numel, element, ok := m.storage(a[0])
@@ -44,8 +44,8 @@ func (m *machine) tensor(class int, args value) {
 		Offset: m.opAt, Stream: m.stream, Global: class, Have: max(element, 1).bytes(numel),
 		Reading: m.reading, AfterFault: m.faulty,
 	}
-	if n == 7 && a[6].typ == GlobalRef { // _rebuild_tensor_v3: a type for bytes
-		element = torchElement(m.t.Globals[a[6].n].Name)
+	if n == 7 && a[6].typ() == GlobalRef { // _rebuild_tensor_v3: a type for bytes
+		element = torchElement(m.t.Globals[a[6].global()].Name)
 	}
 	end, ok := m.extent(a[1], a[2], a[3])
 	switch {
@@ -80,33 +80,33 @@ func (m *machine) first(v value, out []value) (n int) {
 func (m *machine) storage(v value) (numel int64, e torchSize, ok bool) {
 	var held [1]value
 	var id, view [6]value
-	if m.first(v, held[:]) != 1 || held[0].typ != Tuple {
+	if m.first(v, held[:]) != 1 || held[0].typ() != Tuple {
 		return 0, 0, false
 	}
 	n := m.first(held[0], id[:])
 	kind, _, _ := m.name(id[0])
-	if n < 5 || kind != "storage" || id[1].typ != GlobalRef || id[4].typ != Int {
+	if n < 5 || kind != "storage" || id[1].typ() != GlobalRef || id[4].typ() != Int {
 		return 0, 0, false
 	}
-	numel = id[4].number()
-	if n == 6 && id[5].typ == Tuple && m.first(id[5], view[:]) == 3 && view[2].typ == Int {
-		numel = min(numel, view[2].number())
+	numel = m.number(id[4])
+	if n == 6 && id[5].typ() == Tuple && m.first(id[5], view[:]) == 3 && view[2].typ() == Int {
+		numel = min(numel, m.number(view[2]))
 	}
-	return max(numel, 0), torchElement(m.t.Globals[id[1].n].Name), true
+	return max(numel, 0), torchElement(m.t.Globals[id[1].global()].Name), true
 }
 
 // number is the value of an Int; what 64 bits do not hold is the largest.
-func (v value) number() int64 {
-	if v.n != 0 {
-		return math.MaxInt64
+func (m *machine) number(v value) int64 {
+	if n, ok := m.integer(v); ok {
+		return n
 	}
-	return v.at
+	return math.MaxInt64
 }
 
 // extent is the number of elements up to the end of the last, -1 when one of
 // the numbers is negative. It is not ok where they are no numbers.
 func (m *machine) extent(offset, shape, strides value) (end int64, ok bool) {
-	if offset.typ != Int || shape.typ != Tuple || strides.typ != Tuple {
+	if offset.typ() != Int || shape.typ() != Tuple || strides.typ() != Tuple {
 		return 0, false
 	}
 	var sizes, steps [keepPlain]value
@@ -114,18 +114,18 @@ func (m *machine) extent(offset, shape, strides value) (end int64, ok bool) {
 	if m.first(strides, steps[:]) != n || m.heap.len(shape) > keepPlain || m.heap.len(strides) != m.heap.len(shape) {
 		return 0, true // torch refuses it: its dimensions end at 64
 	}
-	last := uint64(max(offset.number(), -1))
-	negative, empty := offset.number() < 0, false
+	last := uint64(max(m.number(offset), -1))
+	negative, empty := m.number(offset) < 0, false
 	for i := range n {
 		size, step := sizes[i], steps[i]
-		if size.typ != Int || step.typ != Int {
+		if size.typ() != Int || step.typ() != Int {
 			return 0, false
 		}
-		negative = negative || size.number() < 0 || step.number() < 0
-		if empty = empty || size.number() == 0; empty || negative {
+		negative = negative || m.number(size) < 0 || m.number(step) < 0
+		if empty = empty || m.number(size) == 0; empty || negative {
 			continue
 		}
-		hi, reach := bits.Mul64(uint64(size.number()-1), uint64(step.number()))
+		hi, reach := bits.Mul64(uint64(m.number(size)-1), uint64(m.number(step)))
 		last = min(last, math.MaxInt64-1) + min(reach, math.MaxInt64-1)
 		if hi != 0 {
 			last = math.MaxInt64 - 1

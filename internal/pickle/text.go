@@ -17,6 +17,7 @@ const (
 	eight                   // T, U, S: what the loader's encoding says; ASCII by default
 	quoted                  // the inside of a STRING: backslash escapes, then eight
 	escaped                 // UNICODE: raw-unicode-escape
+	inline                  // an Int that does not stand in the file
 )
 
 // decode is the text of literal bytes. What a loader decodes by its own

@@ -1,0 +1,86 @@
+package pickle
+
+// A memo maps keys to values. Picklers number from 0, so it is an array with a
+// map for whatever lies far beyond its end.
+type memo struct {
+	dense  pages[value]
+	sparse map[int64]value
+	odd    map[string]value // keys that are no int64
+	n      int              // keys set
+}
+
+func (m *memo) reset() {
+	m.dense.reset()
+	m.sparse, m.odd, m.n = nil, nil, 0
+}
+
+func (m *memo) get(k int64) (value, bool) {
+	if uint64(k) < uint64(m.dense.n) {
+		if v := *m.dense.at(uint32(k)); v&present != 0 {
+			return v &^ present, true
+		}
+	}
+	v, ok := m.sparse[k]
+	return v, ok
+}
+
+// put sets k, unless that would be more than max entries, and reports whether
+// k was set before.
+func (m *memo) put(k int64, v value, max int) (again, full bool) {
+	const gap = 64
+	if k >= 0 && k < int64(m.dense.n)+gap && k < int64(max) {
+		for int64(m.dense.n) <= k {
+			m.dense.push(unknown)
+		}
+		entry := m.dense.at(uint32(k))
+		again = *entry&present != 0
+		if _, ok := m.sparse[k]; ok {
+			again = true
+			delete(m.sparse, k)
+		} else if !again {
+			m.n++
+		}
+		*entry = v | present
+		return again, false
+	}
+	if _, ok := m.sparse[k]; ok {
+		m.sparse[k] = v
+		return true, false
+	}
+	if m.n >= max {
+		return false, true
+	}
+	if m.sparse == nil {
+		m.sparse = make(map[int64]value)
+	}
+	m.sparse[k] = v
+	m.n++
+	return false, false
+}
+
+// next sets the key that is next in turn, as picklers do. It reports false
+// where [memo.put] must see to it.
+func (m *memo) next(k int64, v value, max int) bool {
+	if m.dense.n != m.n || int64(m.n) != k || m.n >= max {
+		return false
+	}
+	m.dense.push(v | present)
+	m.n++
+	return true
+}
+
+func (m *memo) getOdd(k string) (value, bool) { v, ok := m.odd[k]; return v, ok }
+
+func (m *memo) putOdd(k string, v value, max int) (again, full bool) {
+	if _, again = m.odd[k]; !again {
+		if m.n >= max {
+			return false, true
+		}
+		m.n++
+	}
+	if m.odd == nil {
+		m.odd = make(map[string]value)
+	}
+	m.odd[k] = v
+	return again, false
+}
