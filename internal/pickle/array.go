@@ -131,7 +131,7 @@ func (m *machine) innerStream(start int64) {
 	m.claim(m.segment, start, Opcodes)
 	outer, before := m.state, m.ops
 	m.state = state{inner: outer.inner + 1}
-	m.heap.max = m.lim.Values - outer.heap.used()
+	m.heap.max, m.memo.max = outer.heap.max-outer.heap.used(), outer.memo.max-outer.memo.n
 	i := m.read(start, outer.reading, outer.replay)
 	m.t.Streams[i].Inner = true
 	broken, end, straddle := m.broken, m.in.pos(), m.straddle

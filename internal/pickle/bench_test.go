@@ -13,7 +13,10 @@ func BenchmarkScan(b *testing.B) {
 		data []byte
 	}{
 		{"vocabulary", vocabulary(1 << 18)},
+		{"tree", tree(1 << 17)},
 		{"objects", forest(1 << 16)},
+		{"estimator", estimator()},
+		{"settings", settings()},
 		{"floats", asm(pickle.OpProto, 4, pickle.OpEmptyList, pickle.OpMark,
 			bytes.Repeat(asm(pickle.OpBinfloat, u64(12345)), 1<<19), pickle.OpAppends, pickle.OpStop)},
 		{"noise", asm(bytes.Repeat(asm(pickle.OpNone, pickle.OpPop), 1<<21), pickle.OpNone, pickle.OpStop)},
@@ -24,7 +27,7 @@ func BenchmarkScan(b *testing.B) {
 			b.ReportAllocs()
 			var ops int64
 			for b.Loop() {
-				trace, err := pickle.Machine{}.Scan(b.Context(), bytes.NewReader(bm.data), int64(len(bm.data)))
+				trace, err := pickle.Machine{Literal: func(pickle.Literal) {}}.Scan(b.Context(), bytes.NewReader(bm.data), int64(len(bm.data)))
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -85,3 +85,65 @@ func forest(n int) []byte {
 	p.Write(asm(pickle.OpAppends, pickle.OpStop))
 	return p.Bytes()
 }
+
+// tree is a list of small dictionaries with the same keys, framed as protocol 4
+// does it.
+func tree(n int) []byte {
+	var p, frame program
+	keys := []string{"name", "size", "id"}
+	frame.Write(asm(pickle.OpEmptyList, pickle.OpMemoize, pickle.OpMark))
+	for i := range n {
+		frame.Write(asm(pickle.OpEmptyDict, pickle.OpMemoize, pickle.OpMark))
+		for k, value := range [][]byte{
+			asm(str("model.layers."+strconv.Itoa(i)+".weight"), pickle.OpMemoize),
+			asm(pickle.OpBinfloat, u64(i)), asm(pickle.OpBinint, u32(i)),
+		} {
+			if i == 0 {
+				frame.Write(asm(str(keys[k]), pickle.OpMemoize, value))
+			} else {
+				frame.Write(asm(pickle.OpBinget, []int{2, 4, 5}[k], value))
+			}
+		}
+		frame.WriteByte(byte(pickle.OpSetitems))
+		if i%1000 == 999 {
+			frame.Write(asm(pickle.OpAppends, pickle.OpMark))
+		}
+		if frame.Len() > 64<<10 {
+			p.Write(asm(pickle.OpFrame, u64(frame.Len()), frame.Bytes()))
+			frame.Reset()
+		}
+	}
+	return asm(pickle.OpProto, 4, p.Bytes(), frame.Bytes(), pickle.OpAppends, pickle.OpStop)
+}
+
+// estimator is a fitted model as scikit-learn pickles it: an object with a
+// state of numbers, strings, an array and a scalar.
+func estimator() []byte {
+	array := func(data int) []byte {
+		return asm(pickle.OpGlobal, "numpy._core.multiarray\n_reconstruct\n", pickle.OpGlobal, "numpy\nndarray\n",
+			pickle.OpBinint1, 0, pickle.OpTuple1, pickle.OpShortBinbytes, 1, "b", pickle.OpTuple3, pickle.OpReduce, pickle.OpMemoize,
+			pickle.OpMark, pickle.OpBinint1, 1, pickle.OpBinint1, data/8, pickle.OpTuple1,
+			pickle.OpGlobal, "numpy\ndtype\n", str("f8"), pickle.OpNewfalse, pickle.OpNewtrue, pickle.OpTuple3, pickle.OpReduce, pickle.OpMemoize,
+			pickle.OpMark, pickle.OpBinint1, 3, str("<"), pickle.OpNone, pickle.OpNone, pickle.OpNone,
+			pickle.OpBinint, u32(1<<32-1), pickle.OpBinint, u32(1<<32-1), pickle.OpBinint1, 0, pickle.OpTuple, pickle.OpBuild,
+			pickle.OpNewfalse, pickle.OpShortBinbytes, data, make([]byte, data), pickle.OpTuple, pickle.OpBuild)
+	}
+	p := asm(pickle.OpProto, 4, pickle.OpGlobal, "sklearn.linear_model._logistic\nLogisticRegression\n", pickle.OpMemoize,
+		pickle.OpEmptyTuple, pickle.OpNewobj, pickle.OpMemoize, pickle.OpEmptyDict, pickle.OpMemoize, pickle.OpMark)
+	for i, key := range []string{"penalty", "dual", "tol", "C", "fit_intercept", "class_weight", "random_state", "solver", "max_iter", "verbose"} {
+		p = asm(p, str(key), pickle.OpMemoize, pickle.OpBinfloat, u64(i))
+	}
+	for _, key := range []string{"classes_", "coef_", "intercept_", "n_iter_", "feature_names_in_"} {
+		p = asm(p, str(key), pickle.OpMemoize, array(200))
+	}
+	return asm(p, str("_sklearn_version"), pickle.OpMemoize, str("1.7.2"), pickle.OpMemoize, pickle.OpSetitems, pickle.OpBuild, pickle.OpStop)
+}
+
+// settings is a small dictionary.
+func settings() []byte {
+	p := asm(pickle.OpProto, 4, pickle.OpEmptyDict, pickle.OpMemoize, pickle.OpMark)
+	for i := range 10 {
+		p = asm(p, str("parameter_"+strconv.Itoa(i)), pickle.OpMemoize, pickle.OpBinint, u32(i))
+	}
+	return asm(p, pickle.OpSetitems, pickle.OpStop)
+}

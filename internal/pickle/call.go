@@ -49,12 +49,22 @@ func (m *machine) named(g Global, operands ...value) value {
 	}
 	p.Protocol, p.MinProtocol = max(p.Protocol, m.proto), min(p.MinProtocol, m.proto)
 	override := 0
-	if o, ok := m.overrides[[2]string{g.Module, g.Name}]; ok && len(m.alts) < m.lim.Values {
-		m.alts = append(m.alts, o)
-		override = len(m.alts)
+	if o, ok := m.overrides[[2]string{g.Module, g.Name}]; ok {
+		switch n := len(m.alts); {
+		case n > 0 && m.alts[n-1] == o:
+			override = n
+		case n < maxAlts:
+			m.alts = append(m.alts, o)
+			override = n + 1
+		default:
+			m.exceed("Values")
+		}
 	}
 	return globalRef(i, override)
 }
+
+// maxAlts is how many times an overridden object is named in turn with others.
+const maxAlts = 1 << 22
 
 // alternative is what the stream wrote over the object that v refers to.
 func (m *machine) alternative(v value) (value, bool) {
@@ -140,7 +150,11 @@ func (m *machine) register(module, name, code value) {
 	if code.typ() != Int || !ok1 || !ok2 {
 		return
 	}
-	if n, ok := m.integer(code); ok {
+	n, ok := m.integer(code)
+	if !ok {
+		return
+	}
+	if _, known := m.registry[n]; known || m.affords(len(m.registry), mod, nam) {
 		m.registry[n] = extension{mod, nam}
 	}
 }
@@ -262,14 +276,9 @@ func (m *machine) write(target value, items []value) {
 			if v.typ() == Str || v.typ() == GlobalRef {
 				kept = v
 			}
-			if m.overrides == nil {
-				m.overrides = make(map[[2]string]value)
-			}
-			if len(m.overrides) < m.lim.Records {
-				m.overrides[[2]string{path, key}] = kept
-				if g.Name == "__dict__" || g.Name == "__builtins__" {
-					m.overrides[[2]string{g.Module, key}] = kept
-				}
+			m.override(path, key, kept)
+			if g.Name == "__dict__" || g.Name == "__builtins__" {
+				m.override(g.Module, key, kept)
 			}
 		}
 		if k.typ() == Int && (g.Name == "_inverted_registry") && v.typ() == Tuple {
@@ -307,6 +316,35 @@ func (m *machine) write(target value, items []value) {
 		return
 	}
 	m.t.Writes = append(m.t.Writes, w)
+}
+
+// override notes what was written over an attribute.
+func (m *machine) override(object, key string, v value) {
+	at := [2]string{object, key}
+	if _, known := m.overrides[at]; !known && !m.affords(len(m.overrides), object, key) {
+		return
+	}
+	if m.overrides == nil {
+		m.overrides = make(map[[2]string]value)
+	}
+	m.overrides[at] = v
+}
+
+// affords reports whether another entry may be kept beside n, and charges it.
+func (m *machine) affords(n int, texts ...string) bool {
+	if n >= m.lim.Records {
+		m.exceed("Records")
+		return false
+	}
+	m.texts += valueSize
+	for _, s := range texts {
+		m.texts += int64(len(s))
+	}
+	if m.texts > m.lim.Texts {
+		m.exceed("Texts")
+		return false
+	}
+	return true
 }
 
 func (m *machine) eachPair(d value, f func(k, v value)) {

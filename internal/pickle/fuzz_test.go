@@ -12,8 +12,8 @@ import (
 )
 
 // FuzzScan holds that no input panics, that offsets lie in the file, that
-// ranges cover it, that memory is bounded by the input, and that the same bytes
-// give the same trace.
+// ranges cover it, that memory is bounded by the input, and that bursts make the
+// same trace of the same bytes.
 func FuzzScan(f *testing.F) {
 	for _, p := range readings() {
 		f.Add(p)
@@ -53,8 +53,8 @@ func FuzzScan(f *testing.F) {
 			}
 			_, _ = n.Extract(bytes.NewReader(data), 1<<16) // any error will do
 		}
-		if again := scan(t, data); !reflect.DeepEqual(trace, again) {
-			t.Fatalf("two scans differ:\n%+v\n%+v", trace, again)
+		if again := stepwise(t, data); !reflect.DeepEqual(trace, again) {
+			t.Fatalf("bursts and steps differ:\n%+v\n%+v", trace, again)
 		}
 		pickle.Sniff(data[:min(len(data), 4096)], size)
 	})

@@ -108,29 +108,28 @@ func (h *heap) keep(n *node, items []value) {
 		n.first = uint16(len(items))
 		return
 	}
-	end, last := n.head+uint32(n.first), (*value)(nil)
+	end := n.head + uint32(n.first)
 	if n.tail != 0 {
-		last = h.cells.at(n.tail)
-		end = n.tail + 1 + runLength(*last)
+		end = n.tail + 1 + runLength(*h.cells.at(n.tail))
 	}
 	if int(end) == h.cells.n && h.cells.room() >= len(items) {
 		run, _ := h.cells.take(len(items))
 		copy(run, items)
-		if last != nil {
-			*last += value(len(items))
+		if n.tail != 0 {
+			*h.cells.at(n.tail) += header(0, uint32(len(items)))
 		} else {
 			n.first += uint16(len(items))
 		}
 		return
 	}
 	run, at := h.cells.take(len(items) + 1)
+	copy(run[1:], items)
 	next := at
-	if last != nil {
-		next = runNext(*last)
-		*last = header(at, runLength(*last))
+	if n.tail != 0 {
+		last := h.cells.at(n.tail)
+		next, *last = runNext(*last), header(at, runLength(*last))
 	}
 	run[0] = header(next, uint32(len(items)))
-	copy(run[1:], items)
 	n.tail = at
 }
 

@@ -12,6 +12,9 @@ const (
 	sniffSize = 4 << 10
 )
 
+// literalLeast is the least size of a literal that Machine.Literal is called for.
+const literalLeast = 16
+
 // text pushes a counted string or bytes object of n bytes.
 func (m *machine) text(t Type, e encoding, n uint64) {
 	off, ok := m.in.payload(n, t == Bytes)
@@ -64,22 +67,22 @@ func (m *machine) inspect(t Type, e encoding, off int64, n uint64) {
 	if m.opAt < m.replay || n < 6 {
 		return
 	}
-	if k := off - m.in.base; m.watch == nil && k >= 0 && k < int64(len(m.in.buf)) && n < uint64(nestedLeast[m.in.buf[k]]) && e != escaped && e != quoted {
+	if k := off - m.in.base; (m.watch == nil || n < literalLeast) && k >= 0 && k < int64(len(m.in.buf)) && n < uint64(nestedLeast[m.in.buf[k]]) && e != escaped && e != quoted {
 		return
 	}
 	size := int64(min(n, math.MaxInt64))
 	want := int64(sniffSize)
-	if m.watch != nil && n >= 8 {
+	if m.watch != nil && n >= literalLeast {
 		want = headSize
 	}
 	head := m.in.bytes(off, min(size, want), &m.scratch)
 	if len(head) < 6 {
 		return
 	}
-	if m.watch != nil && n >= 8 {
+	if m.watch != nil && n >= literalLeast {
 		m.watch(Literal{off, size, m.op, t, head})
 	}
-	if size < int64(nestedLeast[head[0]]) && e != escaped && e != quoted {
+	if e != escaped && e != quoted && (size < int64(nestedLeast[head[0]]) || barren(head)) {
 		return
 	}
 	encodings, ok := nestedIn(head[:min(len(head), sniffSize)], size, e)
@@ -242,7 +245,7 @@ func (m *machine) textKey() {
 			m.push(v)
 			return
 		}
-		again, full := m.memo.putOdd(num.text, m.peek(), m.lim.Memo)
+		again, full := m.memo.putOdd(num.text, m.peek())
 		if again {
 			m.diverge(MemoRedefined, "memo key %q is set again", clip(line))
 		}

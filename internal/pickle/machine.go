@@ -34,6 +34,7 @@ type machine struct {
 	texts    int64
 	walked   int64 // values and text looked at for calls
 	halted   bool  // a limit or an error ends the scan
+	stepwise bool  // for tests: without burst
 	ops      int64
 	probed   int64
 	lenient  int64 // opcodes that may still be executed behind faults
@@ -181,6 +182,9 @@ func (m *machine) tuple(items []value) value { return m.heap.of(Tuple, items) }
 func (m *machine) run() {
 	in := &m.in
 	for {
+		if !m.stepwise {
+			m.burst()
+		}
 		if in.i >= in.lim && !in.want(1) {
 			m.opAt = in.pos()
 			m.fail("the data ends without STOP")
@@ -537,7 +541,7 @@ func (m *machine) frame() {
 }
 
 func (m *machine) put(k int64, v value) {
-	again, full := m.memo.put(k, v, m.lim.Memo)
+	again, full := m.memo.put(k, v)
 	if again {
 		m.diverge(MemoRedefined, "memo key %d is set again", k)
 	}

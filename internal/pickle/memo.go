@@ -3,15 +3,23 @@ package pickle
 // A memo maps keys to values. Picklers number from 0, so it is an array with a
 // map for whatever lies far beyond its end.
 type memo struct {
-	dense  pages[value]
-	sparse map[int64]value
-	odd    map[string]value // keys that are no int64
-	n      int              // keys set
+	dense   pages[value]
+	sparse  map[int64]value
+	odd     map[string]value // keys that are no int64
+	oddSize int              // bytes of these keys
+	n       int              // keys set
+	max     int
 }
+
+// Of what no pickler writes less is kept.
+const (
+	maxSparse  = 1 << 20
+	maxOddSize = 16 << 20
+)
 
 func (m *memo) reset() {
 	m.dense.reset()
-	m.sparse, m.odd, m.n = nil, nil, 0
+	m.sparse, m.odd, m.oddSize, m.n = nil, nil, 0, 0
 }
 
 func (m *memo) get(k int64) (value, bool) {
@@ -24,11 +32,11 @@ func (m *memo) get(k int64) (value, bool) {
 	return v, ok
 }
 
-// put sets k, unless that would be more than max entries, and reports whether
-// k was set before.
-func (m *memo) put(k int64, v value, max int) (again, full bool) {
+// put sets k, unless that would be too many entries, and reports whether k was
+// set before.
+func (m *memo) put(k int64, v value) (again, full bool) {
 	const gap = 64
-	if k >= 0 && k < int64(m.dense.n)+gap && k < int64(max) {
+	if k >= 0 && k < int64(m.dense.n)+gap && k < int64(m.max) {
 		for int64(m.dense.n) <= k {
 			m.dense.push(unknown)
 		}
@@ -47,7 +55,7 @@ func (m *memo) put(k int64, v value, max int) (again, full bool) {
 		m.sparse[k] = v
 		return true, false
 	}
-	if m.n >= max {
+	if m.n >= m.max || len(m.sparse) >= maxSparse {
 		return false, true
 	}
 	if m.sparse == nil {
@@ -60,8 +68,8 @@ func (m *memo) put(k int64, v value, max int) (again, full bool) {
 
 // next sets the key that is next in turn, as picklers do. It reports false
 // where [memo.put] must see to it.
-func (m *memo) next(k int64, v value, max int) bool {
-	if m.dense.n != m.n || int64(m.n) != k || m.n >= max {
+func (m *memo) next(k int64, v value) bool {
+	if int64(m.n) != k || m.dense.n != m.n || m.n >= m.max || len(m.sparse) > 0 {
 		return false
 	}
 	m.dense.push(v | present)
@@ -71,12 +79,13 @@ func (m *memo) next(k int64, v value, max int) bool {
 
 func (m *memo) getOdd(k string) (value, bool) { v, ok := m.odd[k]; return v, ok }
 
-func (m *memo) putOdd(k string, v value, max int) (again, full bool) {
+func (m *memo) putOdd(k string, v value) (again, full bool) {
 	if _, again = m.odd[k]; !again {
-		if m.n >= max {
+		if m.n >= m.max || m.oddSize+len(k) > maxOddSize {
 			return false, true
 		}
 		m.n++
+		m.oddSize += len(k)
 	}
 	if m.odd == nil {
 		m.odd = make(map[string]value)

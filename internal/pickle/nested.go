@@ -16,6 +16,39 @@ import (
 // maxEncodings is how many encodings may lie around a nested pickle.
 const maxEncodings = 4
 
+// A lead says what a literal may hold, by its first byte.
+type lead uint8
+
+const (
+	leadPickle lead = 1 << iota
+	leadZlib
+	leadGzip
+	leadHex
+	leadBase64
+	leadLatin
+)
+
+var leads = func() (leads [256]lead) {
+	for i := range leads {
+		c, l := byte(i), &leads[i]
+		if mayStart[c] {
+			*l |= leadPickle | leadLatin
+		}
+		if c&15 == 8 {
+			*l |= leadZlib
+		}
+		if hexDigit(c) {
+			*l |= leadHex
+		}
+		if alphabet(c) || space(c) || c == '=' {
+			*l |= leadBase64
+		}
+	}
+	leads[0x1f] |= leadGzip
+	leads[0xc2] |= leadLatin
+	return leads
+}()
+
 // nestedLeast is how long a literal must be to be worth a closer look, by its
 // first byte: an opcode that can start a stream, or the start of an encoding.
 var nestedLeast = func() (least [256]uint8) {
@@ -31,7 +64,7 @@ var nestedLeast = func() (least [256]uint8) {
 			least[c] = 255 // and nothing then, see unwrap
 		}
 	}
-	for _, c := range []byte{0x78, 0x1f, 0xc2, byte(OpProto)} {
+	for _, c := range []byte{0x78, 0x1f, 0xc2} {
 		least[c] = 6
 	}
 	return least
@@ -78,6 +111,25 @@ func decodedHead(head []byte, whole bool, most int64) ([]byte, int64) {
 	return head, max(min(most, someSize), int64(len(head)))
 }
 
+// wrappings are the encodings that are undone.
+var wrappings = [...]struct {
+	name   string
+	lead   lead
+	decode func([]byte) []byte
+}{
+	{"zlib", leadZlib, inflateHead},
+	{"gzip", leadGzip, gunzipHead},
+	{"hex", leadHex, unhexHead},
+	{"base64", leadBase64, unbase64Head},
+	{"latin1", leadLatin, unlatinHead},
+}
+
+// barren reports that unwrap finds nothing in head, without a closer look.
+func barren(head []byte) bool {
+	l := leads[head[0]]
+	return l == 0 || l == leadBase64 && !base64Start(head)
+}
+
 func unwrap(head []byte, size int64, around []string) ([]string, bool) {
 	if len(head) < 6 {
 		return nil, false
@@ -95,12 +147,12 @@ func unwrap(head []byte, size int64, around []string) ([]string, bool) {
 	if len(around) >= maxEncodings {
 		return nil, false
 	}
-	for _, step := range [...]struct {
-		name   string
-		decode func([]byte) []byte
-	}{
-		{"zlib", inflateHead}, {"gzip", gunzipHead}, {"hex", unhexHead}, {"base64", unbase64Head}, {"latin1", unlatinHead},
-	} {
+	l := leads[head[0]]
+	for i := range wrappings {
+		step := &wrappings[i]
+		if l&step.lead == 0 {
+			continue
+		}
 		if inner := step.decode(head); len(inner) >= 6 {
 			most := size
 			if step.name == "zlib" || step.name == "gzip" {
@@ -174,21 +226,27 @@ func unhexHead(b []byte) []byte {
 	return out
 }
 
-func unbase64Head(b []byte) []byte {
+// base64Start reports whether b starts like base64. A text of nothing but small
+// letters is none.
+func base64Start(b []byte) bool {
 	if len(b) < leastBase64 {
-		return nil
+		return false
 	}
-	words := true // a text of nothing but small letters is no base64
+	words := true
 	for _, c := range b[:leastBase64] {
 		if !alphabet(c) {
 			if !space(c) && c != '=' {
-				return nil
+				return false
 			}
 		} else if c < 'a' && c != '_' && c != '-' {
 			words = false
 		}
 	}
-	if words {
+	return !words
+}
+
+func unbase64Head(b []byte) []byte {
+	if !base64Start(b) {
 		return nil
 	}
 	clean := make([]byte, 0, min(len(b), sniffSize))

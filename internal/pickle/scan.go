@@ -13,7 +13,7 @@ type Machine struct {
 	Limits Limits
 
 	// Literal, when set, is called for every string and bytes literal of at
-	// least 8 bytes, in order of their opcodes, in every reading. It must not
+	// least 16 bytes, in order of their opcodes, in every reading. It must not
 	// keep Head.
 	Literal func(Literal)
 }
@@ -30,6 +30,10 @@ type Literal struct {
 // bytes is part of the trace; the error is that of ctx or of reading r, and
 // comes with the trace up to there.
 func (c Machine) Scan(ctx context.Context, r io.ReaderAt, size int64) (*Trace, error) {
+	return c.machine(ctx, r, size).scan()
+}
+
+func (c Machine) machine(ctx context.Context, r io.ReaderAt, size int64) *machine {
 	m := &machine{
 		ctx:      ctx,
 		lim:      c.Limits.withDefaults(),
@@ -48,14 +52,18 @@ func (c Machine) Scan(ctx context.Context, r io.ReaderAt, size int64) (*Trace, e
 		m.secret[i] = maphash.Comparable(m.seed, i)
 	}
 	m.in = input{r: r, size: m.t.Size, straddled: m.crossed}
-	m.heap.max = m.lim.Values
+	m.heap.max, m.memo.max = m.lim.Values, m.lim.Memo
 	const some = 1 << 16
 	m.lenient = 2*min(m.t.Size, m.lim.Ops) + some
 	m.again = 4*min(m.t.Size, m.lim.Ops) + some
+	return m
+}
+
+func (m *machine) scan() (*Trace, error) {
 	m.file()
 	m.t.Ops = m.ops
 	m.t.Ranges = fill(m.t.Ranges, m.t.Size)
-	if err := ctx.Err(); err != nil {
+	if err := m.ctx.Err(); err != nil {
 		return m.t, err
 	}
 	return m.t, m.in.err

@@ -586,14 +586,14 @@ func TestLiteral(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s@%d+%d %s %q", l.Op, l.Offset, l.Length, l.Type, l.Head[:min(len(l.Head), 12)]))
 	}}
 	long := bytes.Repeat([]byte("x"), 300000)
-	data := asm(str("short"), str("long enough"), pickle.OpString, "'quoted text'\n", pickle.OpBinbytes, u32(len(long)), long, pickle.OpStop)
+	data := asm(str("a shorter text"), str("long enough text"), pickle.OpString, "'text in quotes, 25 bytes'\n", pickle.OpBinbytes, u32(len(long)), long, pickle.OpStop)
 	if _, err := m.Scan(t.Context(), bytes.NewReader(data), int64(len(data))); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
-		`SHORT_BINUNICODE@9+11 str "long enough"`,
-		`STRING@22+11 str "quoted text"`,
-		`BINBYTES@40+300000 bytes "xxxxxxxxxxxx"`,
+		`SHORT_BINUNICODE@18+16 str "long enough "`,
+		`STRING@36+24 str "text in quot"`,
+		`BINBYTES@67+300000 bytes "xxxxxxxxxxxx"`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("literals (-want +got):\n%s", diff)

@@ -81,16 +81,19 @@ func holds(x int64) bool { return x<<8>>8 == x }
 // literal is a literal of n bytes at off. It is unknown when there are too many
 // long ones, which takes a file of terabytes.
 func (m *machine) literal(t Type, e encoding, off int64, n uint64) value {
-	v := value(t) | value(e)<<4
 	if n < longLiteral && off < maxOffset {
-		return v | value(n)<<8 | value(off)<<24
+		return short(t, e, off, n)
 	}
 	if len(m.longs) >= m.lim.Memo {
 		m.heap.full = true
 		return unknown
 	}
 	m.longs = append(m.longs, long{off, uint32(min(n, math.MaxUint32))})
-	return v | longLiteral<<8 | value(len(m.longs)-1)<<24
+	return short(t, e, int64(len(m.longs)-1), longLiteral)
+}
+
+func short(t Type, e encoding, off int64, n uint64) value {
+	return value(t) | value(e)<<4 | value(n)<<8 | value(off)<<24
 }
 
 // span is where the bytes of a literal stand, and how many they are.
