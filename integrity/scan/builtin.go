@@ -29,6 +29,7 @@ func Builtin() []Format {
 			pythonFormat{},
 			torchscriptFormat{},
 			yamlFormat{},
+			mlflowModuleFormat{},
 		},
 		graphFormats(),
 		tabularFormats(),

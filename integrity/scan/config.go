@@ -295,10 +295,9 @@ func (c *configScan) file(root *strictjson.Value) {
 	if strings.HasSuffix(c.a.Base(), ".index.json") {
 		c.shards(root)
 	}
-	if types := root.Get("types"); types != nil && root.Get("structure") != nil { // of a router in sentence-transformers
-		for i := range types.Members {
-			c.layer(&types.Members[i].Value, "/types/"+pointerEscaper.Replace(types.Members[i].Name))
-		}
+	c.router(root)
+	if strings.HasPrefix(c.a.Base(), "sentence_") && strings.HasSuffix(c.a.Base(), "_config.json") {
+		c.locations(root, "", 0)
 	}
 }
 
@@ -397,8 +396,50 @@ func (c *configScan) modules(root *strictjson.Value) {
 	}
 }
 
+// router reads the parts of a router of sentence-transformers, which imports the
+// class of each before it asks for anything else.
+func (c *configScan) router(root *strictjson.Value) {
+	types := root.Get("types")
+	if types == nil || types.Kind != strictjson.Object {
+		return
+	}
+	if root.Get("structure") == nil && c.a.Base() != "router_config.json" && c.a.Base() != "config.json" {
+		return
+	}
+	for i := range types.Members {
+		m := &types.Members[i]
+		if m.Value.Kind != strictjson.String || !strings.Contains(m.Value.Text, ".") {
+			continue
+		}
+		at := "/types/" + pointerEscaper.Replace(m.Name)
+		c.layer(&m.Value, at)
+		c.inside(&strictjson.Value{Kind: strictjson.String, Text: m.Name, Line: m.Value.Line, Column: m.Value.Column}, at)
+	}
+}
+
+// locations looks for paths out of the model among the arguments with which
+// sentence-transformers loads a part.
+func (c *configScan) locations(v *strictjson.Value, at string, depth int) {
+	if depth > 32 {
+		return // the parser's own limit on depth is a gap
+	}
+	c.inside(v, at)
+	for i := range v.Items {
+		c.locations(&v.Items[i], fmt.Sprintf("%s/%d", at, i), depth+1)
+	}
+	for i := range v.Members {
+		c.locations(&v.Members[i].Value, at+"/"+pointerEscaper.Replace(v.Members[i].Name), depth+1)
+	}
+}
+
 func (c *configScan) layer(t *strictjson.Value, at string) {
-	if textOf(t) == "" || (strings.HasPrefix(t.Text, "sentence_transformers.") || strings.HasPrefix(t.Text, "pylate.")) && !dangerousName(t.Text) {
+	if textOf(t) == "" {
+		return
+	}
+	own := strings.HasPrefix(t.Text, "sentence_transformers.") || strings.HasPrefix(t.Text, "pylate.")
+	// A module that theirs import, such as torch, has a load as well.
+	class := t.Text[strings.LastIndexByte(t.Text, '.')+1:]
+	if own && class != "" && class[0] >= 'A' && class[0] <= 'Z' && !dangerousName(t.Text) {
 		return
 	}
 	shown := excerpt(t.Text, 120)

@@ -23,7 +23,7 @@ var (
 	}
 	ruleShardPath = prerun.Rule{
 		ID: "scan.repo.shard-path", Title: "weights outside the model", Severity: prerun.High,
-		Help: "The index of the weights, or the list of a model's parts, names a file that leaves the folder of the model. Loading reads what is there, which was neither scanned nor signed with the model. Do not load it.",
+		Help: "The index of the weights, or the list of a model's parts (modules.json, MLmodel), names a file that leaves the folder of the model. Loading reads what is there, which was neither scanned nor signed with the model. Do not load it.",
 		Refs: []prerun.Reference{refTraversal, refSupply},
 	}
 	ruleShardFormat = prerun.Rule{
@@ -127,6 +127,10 @@ func (c *configScan) named(m *strictjson.Member, at string) {
 		c.imported(&m.Value, at, "transformers", "diffusers", "peft", "torch", "timm", "__main__")
 	case "loader_module":
 		c.imported(&m.Value, at, "mlflow")
+	case "tokenizer_class": // a dotted one of sentence-transformers; others are looked up in the framework
+		c.imported(&m.Value, at, "transformers", "sentence_transformers")
+	case "object_constructor": // of a model of LlamaIndex in MLflow
+		c.imported(&m.Value, at, "llama_index")
 	}
 }
 

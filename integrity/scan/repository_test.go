@@ -1,6 +1,7 @@
 package scan_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -177,6 +178,120 @@ func TestPythonBesideModels(t *testing.T) {
 		res := folder(t, scan.Scanner{}, map[string][]byte{tt.file: source, tt.beside: []byte("{}")})
 		if got := strings.Join(byPath(res)[tt.file], " "); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestMLflow has descriptions of which MLflow 2.22 was seen to run what they
+// name outside of the model, or joins to its folder by its source.
+func TestMLflow(t *testing.T) {
+	flavour := func(members string) string {
+		return "flavors:\n  python_function:\n    loader_module: mlflow.sklearn\n    " + members + "\n"
+	}
+	for text, want := range map[string][]string{
+		flavour("model_path: ../.."):                                             {"scan.repo.shard-path"},
+		flavour("data: /etc/x"):                                                  {"scan.repo.shard-path"},
+		flavour("data: file:///etc/x"):                                           {"scan.repo.shard-path"},
+		flavour("data: file:/etc/x"):                                             {"scan.repo.shard-path"},
+		flavour("data: s3://bucket/x"):                                           {"scan.repo.shard-path"},
+		flavour(`data: 'C:\x'`):                                                  {"scan.repo.shard-path"},
+		flavour(`data: '..\x'`):                                                  {"scan.repo.shard-path"},
+		flavour("data: a/../../x"):                                               {"scan.repo.shard-path"},
+		flavour("data: '%2e%2e%2fx'"):                                            {"scan.repo.shard-path"},
+		flavour("data: '%2Fetc'"):                                                {"scan.repo.shard-path"},
+		flavour("code: ../code"):                                                 {"scan.repo.shard-path"},
+		flavour("python_model: ../evil.pkl"):                                     {"scan.repo.shard-path"},
+		flavour("env: ../../conda.yaml"):                                         {"scan.repo.shard-path"},
+		flavour("env: {conda: /x/conda.yaml, virtualenv: python_env.yaml}"):      {"scan.repo.shard-path"},
+		flavour("artifacts: {a: {path: /etc/x, uri: /tmp/x}}"):                   {"scan.repo.shard-path"},
+		flavour("whatever: ../../x"):                                             {"scan.repo.shard-path"},
+		"flavors: {sklearn: {pickled_model: ../x.pkl}}":                          {"scan.repo.shard-path"},
+		"flavors: {pytorch: {model_data: ../data}}":                              {"scan.repo.shard-path"},
+		"flavors: {pytorch: {extra_files: [{path: /etc/x}]}}":                    {"scan.repo.shard-path"},
+		"flavors: {tensorflow: {saved_model_dir: /tfmodel}}":                     {"scan.repo.shard-path"},
+		"flavors: {transformers: {model_binary: ../x}}":                          {"scan.repo.shard-path"},
+		"flavors: {keras: {keras_module: evil, data: data}}":                     {"scan.config.imported-name"},
+		"flavors: {xgboost: {model_class: evil.X, data: m.xgb}}":                 {"scan.config.imported-name"},
+		"x: &m {data: ../..}\nflavors: {keras: *m}":                              {"scan.repo.shard-path"},
+		"x: &m {data: ../..}\nflavors: {keras: {<<: *m}}":                        {"scan.repo.shard-path"},
+		"x: &m {data: ../..}\nflavors: {keras: {<<: [{a: b}, *m]}}":              {"scan.repo.shard-path"},
+		"x: &m ../..\nflavors: {keras: {data: *m}}":                              {"scan.repo.shard-path"},
+		"saved_input_example_info: {artifact_path: ../x, type: dataframe}":       {"scan.repo.shard-path"},
+		flavour("data: model.pkl\n    env: {conda: conda.yaml}\n    code: code"): nil,
+		flavour("model_path: model\n    env: conda.yaml"):                        nil,
+		flavour("artifacts: {a: {path: artifacts/x, uri: /tmp/x}}"):              nil,
+		flavour("model_code_path: /home/me/agent.py"):                            nil,
+		flavour("model_config: {llm: ../x, index: /data}"):                       nil,
+		flavour("python_version: 3.11.7\n    predict_fn: predict"):               nil,
+		"flavors: {sklearn: {pickled_model: model.pkl, code: null}}":             nil,
+		"flavors: {xgboost: {model_class: xgboost.sklearn.XGBClassifier}}":       nil,
+		"flavors: {keras: {keras_module: tensorflow.keras, data: data}}":         nil,
+		"flavors: {transformers: {source_model_name: bert/base, task: a/b}}":     nil,
+		"artifact_path: mlflow-artifacts:/1/models/m/artifacts\nrun_id: ../x":    nil,
+		"metadata: {data: ../../x}\nsignature: {inputs: '[]'}":                   nil,
+		"saved_input_example_info: {artifact_path: x.json, type: dataframe}":     nil,
+	} {
+		f := one(t, scan.Scanner{}, "m/MLmodel", []byte(text))
+		if got := rules(f); !slices.Equal(got, want) || f.Completeness != scan.Complete {
+			report(t, f)
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+	bomb := "x0: &x0 {a: b}\n"
+	for i := range 30 {
+		bomb += fmt.Sprintf("x%d: &x%d {a: *x%d, b: *x%d, <<: [*x%d, *x%d]}\n", i+1, i+1, i, i, i, i)
+	}
+	if f := one(t, scan.Scanner{}, "MLmodel", []byte(bomb+"flavors: *x30\n")); f.Completeness == scan.Complete {
+		t.Error("aliases that multiply are read to the end")
+	}
+	for text, want := range map[string]scan.Verdict{
+		"evil": scan.Suspicious, "evil.x\n": scan.Suspicious, "os": scan.Malicious,
+		"mlflow.pytorch.pickle_module": scan.Clean, "pickle": scan.Clean, "cloudpickle\n": scan.Clean,
+	} {
+		if f := one(t, scan.Scanner{}, "data/pickle_module_info.txt", []byte(text)); f.Verdict != want {
+			report(t, f)
+			t.Errorf("%q: %v, want %v", text, f.Verdict, want)
+		}
+	}
+	if f := one(t, scan.Scanner{}, "data/keras_module.txt", []byte("tensorflow.keras")); f.Verdict != scan.Clean {
+		t.Errorf("Keras: %v", f.Verdict)
+	}
+}
+
+// TestSentenceTransformers has configurations of which version 3.0.1 was seen
+// to import what they name; version 6 does so when remote code is trusted.
+func TestSentenceTransformers(t *testing.T) {
+	for _, tt := range []struct {
+		file, text string
+		want       []string
+	}{
+		{"1/config.json", `{"types": {"q": "evil.X"}}`, []string{"scan.config.custom-pipeline"}},
+		{"1/router_config.json", `{"types": {"q": "evil.X"}, "structure": {}}`, []string{"scan.config.custom-pipeline"}},
+		{"1/router_config.json", `{"types": {"../q": "sentence_transformers.models.Dense"}}`, []string{"scan.repo.shard-path"}},
+		{"1/wordembedding_config.json", `{"tokenizer_class": "evil.X"}`, []string{"scan.config.imported-name"}},
+		{"1/wordembedding_config.json", `{"tokenizer_class": "sentence_transformers.os.system"}`, []string{"scan.config.imported-name"}},
+		{"modules.json", `[{"type": "sentence_transformers.util.torch", "path": "x.pt"}]`, []string{"scan.config.custom-pipeline"}},
+		{"modules.json", `[{"type": "sentence_transformers.models.Dense", "path": "../x"}]`, []string{"scan.repo.shard-path"}},
+		{"sentence_bert_config.json", `{"model_args": {"file_name": "../../x.onnx"}}`, []string{"scan.repo.shard-path"}},
+		{"sentence_bert_config.json", `{"tokenizer_name_or_path": "/tmp/x"}`, []string{"scan.repo.shard-path"}},
+		{"sentence_bert_config.json", `{"config_args": {"trust_remote_code": true}}`, []string{"scan.config.trust-remote-code"}},
+		{"settings.json", `{"llm": {"object_constructor": "evil.X", "object_kwargs": {}}}`, []string{"scan.config.imported-name"}},
+
+		{"1/config.json", `{"types": {"q": "sentence_transformers.models.Dense.Dense"}}`, nil},
+		{"1/router_config.json", `{"types": {"a_0": "sentence_transformers.sparse_encoder.modules.mlm_transformer.MLMTransformer"}, "structure": {}}`, nil},
+		{"config.json", `{"types": {"a": "int", "b": ["x.y"]}, "types2": 1}`, nil},
+		{"data.json", `{"types": {"a": "b.c"}}`, nil},
+		{"1/wordembedding_config.json", `{"tokenizer_class": "sentence_transformers.models.tokenizer.WhitespaceTokenizer.WhitespaceTokenizer"}`, nil},
+		{"tokenizer_config.json", `{"tokenizer_class": "BertTokenizerFast"}`, nil},
+		{"modules.json", `[{"type": "sentence_transformers.models.Transformer", "path": ""}, {"type": "pylate.models.Dense.Dense", "path": "1_Dense"}]`, nil},
+		{"sentence_bert_config.json", `{"max_seq_length": 512, "do_lower_case": false, "modality_config": {"text": {"method": "forward"}}}`, nil},
+		{"sentence_bert_config.json", `{"tokenizer_name_or_path": "google/bert", "model_args": {"file_name": "onnx/model.onnx"}}`, nil},
+		{"settings.json", `{"llm": {"object_constructor": "llama_index.llms.openai.base.OpenAI", "object_kwargs": {}}}`, nil},
+	} {
+		f := one(t, scan.Scanner{}, tt.file, []byte(tt.text))
+		if got := rules(f); !slices.Equal(got, tt.want) {
+			report(t, f)
+			t.Errorf("%s %s: %q, want %q", tt.file, tt.text, got, tt.want)
 		}
 	}
 }

@@ -30,7 +30,7 @@ var ruleYAMLTag = prerun.Rule{
 func (yamlFormat) Info() Info {
 	return Info{
 		ID: "yaml", Within: []string{"text", "json", "keras-config"},
-		Rules: []prerun.Rule{ruleYAMLTag, ruleHydraTarget, ruleTrustRemote, ruleImported},
+		Rules: []prerun.Rule{ruleYAMLTag, ruleHydraTarget, ruleTrustRemote, ruleImported, ruleShardPath},
 	}
 }
 
@@ -153,6 +153,9 @@ func (y *yamlScan) documents(ctx context.Context, data []byte) error {
 			return err
 		}
 		y.walk(&doc, "", 0)
+		if y.a.Base() == "MLmodel" {
+			y.mlflow(&doc)
+		}
 	}
 	return errors.New("more than 1000 documents")
 }
@@ -223,11 +226,7 @@ func (y *yamlScan) walk(n *yaml.Node, at string, depth int) {
 			}
 		case "loader_module":
 			if value.Kind == yaml.ScalarNode {
-				name := value.Value
-				if !strings.Contains(name, ".") {
-					name += ".*" // a module of its own
-				}
-				y.imported(&strictjson.Value{Kind: strictjson.String, Text: name, Line: v.Line, Column: v.Column}, p, "mlflow")
+				y.imported(moduleOf(value), p, "mlflow")
 			}
 		case "trust_remote_code":
 			if value.Kind == yaml.ScalarNode && strings.EqualFold(value.Value, "true") {
