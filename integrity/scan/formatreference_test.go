@@ -32,7 +32,7 @@ var formatNotes = map[string]formatNote{
 	"torch":         {"archives of torch.save and TorchScript (by their members)", "what the archive is; its members are read by zip, pickle and torchscript", "archives of torch.export are read as zip, with everything inside"},
 	"torchserve":    {"TorchServe archives in zip (by their manifest)", "see torchserve-manifest", "-"},
 	"torch-storage": {"tensor bytes in a torch archive (by place)", "that no loader takes them for anything but numbers", "the bytes: any may stand there"},
-	"tar":           {"tar of all dialects: torch before 2018, NeMo, layers", "checksums, names, links, devices, duplicates, tail; every member is read as a file", "sparse members are gaps"},
+	"tar":           {"tar of all dialects: torch before 2018, NeMo, layers", "checksums, names, links, devices, duplicates, tail; members that readers take differently; every member is read as a file, with its holes", "-"},
 	"tar-model":     {"NeMo models and tar files of torch (by their members)", "what the archive is; its members are read by tar, yaml and pickle", "-"},
 	"7z":            {"7z archives", "names, links, checksums; every member is read as a file", "encrypted content, PPMd and filters for machines other than x86 are gaps"},
 	"safetensors":   {"safetensors", "header: strict JSON, ranges without hole, overlap or excess, types, shapes; code in metadata", "tensor bytes are not read"},

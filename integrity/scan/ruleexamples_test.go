@@ -92,6 +92,10 @@ func archiveExamples() map[string]ruleExample {
 			looks: "three bytes behind the end of a gzip stream.", file: "a.gz", data: append(build.Gzip(text), 0, 0, 0),
 		},
 		"scan.tar.trailing-data": {looks: "three bytes behind the two empty blocks that end a tar.", file: "a.tar", data: append(build.Tar(build.TarMember{Name: "a", Data: text}), 1, 2, 3)},
+		"scan.tar.ambiguous-member": {
+			looks: "a folder whose header states the size of a tar archive, which follows.", file: "a.tar",
+			data: build.Tar(build.TarMember{Name: "d", Kind: '5', Data: build.Tar(build.TarMember{Name: "a", Data: text})}),
+		},
 		"scan.sevenzip.unused-data": {
 			looks: "three bytes before the packed streams that no folder uses.", file: "a.7z",
 			data: build.SevenZip{Members: []build.SevenZipMember{{Name: "a", Data: text}}, Prefix: []byte{1, 2, 3}}.Bytes(),

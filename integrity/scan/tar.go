@@ -1,9 +1,11 @@
 package scan
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 
@@ -20,10 +22,16 @@ var ruleTarTrailing = prerun.Rule{
 	Refs: []prerun.Reference{refAmbiguous},
 }
 
+var ruleTarAmbiguous = prerun.Rule{
+	ID: "scan.tar.ambiguous-member", Title: "member that readers take differently", Severity: prerun.Medium,
+	Help: "The headers of a member say where it ends, or what it is called, in a way that readers of tar take differently: two sizes, a folder with content, numbers in a notation that only some accept. What Python's tarfile finds behind it is what was scanned; another program finds other members. Re-create the archive with the original tool.",
+	Refs: []prerun.Reference{refAmbiguous},
+}
+
 func (tarFormat) Info() Info {
 	return Info{
 		ID: "tar", Extensions: []string{".tar", ".nemo"},
-		Rules: slices.Concat(archiveRules, []prerun.Rule{ruleTarTrailing}),
+		Rules: slices.Concat(archiveRules, []prerun.Rule{ruleTarTrailing, ruleTarAmbiguous}),
 	}
 }
 
@@ -79,15 +87,54 @@ func tarMember(ctx context.Context, a *Artifact, out *Sink, n *names, tree *Tree
 		other.check(m.Header, m.At)
 	}
 	n.special(m.Name, m.Mode, m.At)
+	if m.Odd != "" {
+		n.report(ruleTarAmbiguous, 0, m.Name, m.At, "%s", m.Odd)
+	}
 	switch {
 	case m.Hard || m.Mode&fs.ModeSymlink != 0:
 		n.link(m.Name, m.Link, m.At, m.Hard)
 		return nil
-	case m.Sparse:
-		out.unread(m.Name, m.Size, Inconclusive, "sparse content is not decoded")
-		return nil
 	case m.Mode != 0:
 		return nil
+	case m.Sparse && m.Broken != "":
+		out.unread(m.Name, m.Size, Failed, m.Broken)
+		return nil
+	case m.Sparse:
+		return sparseMember(ctx, a, out, n, tree, m)
 	}
 	return out.Child(ctx, Child{Name: m.Name, Reader: a.Section(m.DataAt, m.Size), Size: m.Size, Tree: tree})
+}
+
+// sparseMember hands over content with holes. Holes cost nothing to state, so
+// that they count like what a stream decodes to.
+func sparseMember(ctx context.Context, a *Artifact, out *Sink, n *names, tree *Tree, m tardir.Member) error {
+	size := m.Size
+	if a.run.bomb(size, m.Stored) {
+		size = a.run.lim.Bomb
+		n.report(ruleBomb, 0, m.Name, m.At, "%d bytes stand for %d", m.Stored, m.Size)
+		out.unread(m.Name, m.Size, Inconclusive, fmt.Sprintf("of its holes and content %d bytes were read", size))
+	}
+	return out.Child(ctx, Child{Name: m.Name, Reader: &sparse{a, m.Pieces}, Size: size, Tree: tree})
+}
+
+// A sparse reads content that has holes.
+type sparse struct {
+	r      io.ReaderAt
+	pieces []tardir.Piece
+}
+
+func (s *sparse) ReadAt(p []byte, off int64) (int, error) {
+	clear(p)
+	i, _ := slices.BinarySearchFunc(s.pieces, off, func(piece tardir.Piece, off int64) int {
+		return cmp.Compare(piece.Off+piece.Len, off+1)
+	})
+	end := off + int64(len(p))
+	for ; i < len(s.pieces) && s.pieces[i].Off < end; i++ {
+		piece := s.pieces[i]
+		from, to := max(off, piece.Off), min(end, piece.Off+piece.Len)
+		if n, err := s.r.ReadAt(p[from-off:to-off], piece.At+from-piece.Off); int64(n) < to-from {
+			return int(from-off) + n, cmp.Or(err, io.ErrUnexpectedEOF)
+		}
+	}
+	return len(p), nil
 }

@@ -1,4 +1,6 @@
-// Package tardir reads the headers of a tar archive: v7, ustar, GNU and PAX. It
+// Package tardir reads the headers of a tar archive: v7, ustar, GNU and PAX,
+// with the three ways to write sparse files. Where readers disagree it follows
+// Python's tarfile, which is what loads models, and says so of the member. It
 // skips content, follows nothing, and bounds names and extended headers by
 // [MaxText].
 package tardir
@@ -9,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"strconv"
 	"strings"
 )
 
@@ -22,21 +23,36 @@ var ErrMalformed = errors.New("malformed tar archive")
 // BlockSize is the unit of the format.
 const BlockSize = 512
 
-// MaxText bounds one long name or extended header, in bytes.
+// MaxText bounds one long name, and what extended headers say of one member, in
+// bytes.
 const MaxText = 1 << 20
+
+// maxChain bounds the extended headers before one member; Python gives up at
+// about as many.
+const maxChain = 1000
 
 // A Member is one entry.
 type Member struct {
 	Name   string // as an extraction uses it: extended headers applied
-	Header string // as the plain header has it
+	Header string // as another reader may take it from the plain header
 	Link   string // target of a link
 	Hard   bool   // a hard link
 	Mode   fs.FileMode
-	Sparse bool // content has holes, which are not decoded
-	Size   int64
+	Size   int64 // of the content, with its holes
 	At     int64 // of the plain header
 	DataAt int64
+	Stored int64 // bytes of the archive from DataAt on that hold the content
+
+	Sparse bool    // content has holes
+	Pieces []Piece // of sparse content, in order
+	Broken string  // why sparse content cannot be put together, or ""
+
+	Odd string // what other readers take differently, or ""
 }
+
+// A Piece is a range of sparse content: Len bytes at Off are at At in the
+// archive.
+type Piece struct{ Off, Len, At int64 }
 
 // IsTar reports whether a block has a valid header: a size, and the right
 // checksum.
@@ -44,78 +60,35 @@ func IsTar(block []byte) bool {
 	if len(block) < BlockSize {
 		return false
 	}
-	want, ok := number(block[148:156])
+	want, _, ok := number(block[148:156])
 	if !ok {
 		return false
 	}
-	if _, ok := number(block[124:136]); !ok {
+	if _, _, ok := number(block[124:136]); !ok {
 		return false
 	}
 	unsigned, signed := checksums(block[:BlockSize])
 	return want == unsigned || want == signed
 }
 
-// checksums are the sums with the checksum field as spaces; old writers summed
-// signed bytes.
-func checksums(block []byte) (unsigned, signed int64) {
-	for i, c := range block {
-		if i >= 148 && i < 156 {
-			c = ' '
-		}
-		unsigned += int64(c)
-		signed += int64(int8(c))
-	}
-	return unsigned, signed
-}
-
-// number reads an octal field, or a GNU base-256 one.
-func number(field []byte) (int64, bool) {
-	if field[0]&0x80 != 0 {
-		n := int64(field[0] & 0x3f)
-		if field[0]&0x40 != 0 {
-			return 0, false // negative
-		}
-		for _, c := range field[1:] {
-			if n > 1<<54 {
-				return 0, false
-			}
-			n = n<<8 | int64(c)
-		}
-		return n, true
-	}
-	s := strings.Trim(string(field), " \x00")
-	if i := strings.IndexByte(s, 0); i >= 0 {
-		s = s[:i]
-	}
-	if s == "" {
-		return 0, true
-	}
-	n, err := strconv.ParseUint(s, 8, 62)
-	return int64(n), err == nil
-}
-
-func text(field []byte) string {
-	if i := bytes.IndexByte(field, 0); i >= 0 {
-		field = field[:i]
-	}
-	return string(field)
-}
-
-// An extended is what PAX and GNU headers say about the next member.
-type extended struct {
-	name, link string
-	size       int64
-	hasSize    bool
-	sparse     bool
+// A reader is the state of one [Read].
+type reader struct {
+	r      io.ReaderAt
+	size   int64
+	global records
+	before []extended // headers that the next member has, in order
+	text   int64      // bytes that they hold
+	maps   int64      // bytes of sparse maps parsed
 }
 
 // Read yields the members in order until the end marker or the end of the file,
 // and returns the offset behind the last block that it understood. It stops at
 // the first error of yield and returns it.
 func Read(r io.ReaderAt, size int64, yield func(Member) error) (end int64, err error) {
+	d := &reader{r: r, size: size}
 	var block [BlockSize]byte
-	var global, next extended
 	first := true
+	other := int64(0) // where readers go on that skip what Python does not
 	for off := int64(0); ; {
 		if off == size {
 			return off, nil // no end marker: old writers leave it out
@@ -126,40 +99,46 @@ func Read(r io.ReaderAt, size int64, yield func(Member) error) (end int64, err e
 		if err := readFull(r, block[:], off); err != nil {
 			return off, err
 		}
-		if !first && bytes.Count(block[:], []byte{0}) == BlockSize {
+		if !first && bytes.Count(block[:], []byte{0}) == BlockSize && other <= off {
 			return trailer(r, size, off+BlockSize)
 		}
 		if !IsTar(block[:]) {
-			if first {
+			switch {
+			case first:
 				return 0, fmt.Errorf("offset 0: %w", ErrNotTar)
+			case other > off:
+				off, other = other, 0
+				continue
 			}
 			return off, fmt.Errorf("offset %d: no header: %w", off, ErrMalformed)
 		}
-		first = false
-		m, kind := header(block[:], off)
-		if m.DataAt > size || m.Size > size-m.DataAt {
-			return off, fmt.Errorf("offset %d: member of %d bytes reaches beyond the file: %w", off, m.Size, ErrMalformed)
+		first, other = false, 0
+		h := parse(block[:], off)
+		if h.size > size-h.dataAt && extends(h.kind) {
+			return off, fmt.Errorf("offset %d: extended header of %d bytes reaches beyond the file: %w", off, h.size, ErrMalformed)
 		}
-		switch kind {
-		case 'x', 'g', 'L', 'K':
-			into := &next
-			if kind == 'g' {
-				into = &global
-			}
-			if err := into.read(r, kind, m); err != nil {
+		if extends(h.kind) {
+			if err := d.extend(h); err != nil {
 				return off, err
 			}
-		default:
-			next.over(global).apply(&m)
-			if m.Size > size-m.DataAt {
-				return off, fmt.Errorf("offset %d: member of %d bytes reaches beyond the file: %w", off, m.Size, ErrMalformed)
-			}
-			next = extended{}
-			if err := yield(m); err != nil {
-				return off, err
-			}
+			off = min(h.dataAt+blocks(h.size), size)
+			continue
 		}
-		off = min(m.DataAt+(m.Size+BlockSize-1)/BlockSize*BlockSize, size)
+		m, next, err := d.member(h, block[:])
+		if err != nil {
+			return off, err
+		}
+		d.before, d.text = nil, 0
+		if err := yield(m); err != nil {
+			return off, err
+		}
+		if next < 0 {
+			return min(m.DataAt+m.Stored, size), fmt.Errorf("offset %d: a member reaches beyond the file: %w", off, ErrMalformed)
+		}
+		if skipped := h.dataAt + blocks(h.size); skipped > next && skipped < size {
+			other = skipped
+		}
+		off = next
 	}
 }
 
@@ -179,116 +158,100 @@ func trailer(r io.ReaderAt, size, off int64) (int64, error) {
 	return off, nil
 }
 
-func header(block []byte, off int64) (m Member, kind byte) {
-	m = Member{Name: text(block[:100]), At: off, DataAt: off + BlockSize}
-	m.Size, _ = number(block[124:136])
-	m.Link = text(block[157:257])
-	if string(block[257:263]) == "ustar\x00" {
-		if prefix := text(block[345:500]); prefix != "" {
-			m.Name = prefix + "/" + m.Name
-		}
-	}
-	m.Header = m.Name
-	kind = block[156]
-	switch kind {
-	case '1':
-		m.Hard = true
-	case '2':
-		m.Mode = fs.ModeSymlink
-	case '3':
-		m.Mode = fs.ModeDevice | fs.ModeCharDevice
-	case '4':
-		m.Mode = fs.ModeDevice
-	case '5':
-		m.Mode = fs.ModeDir
-	case '6':
-		m.Mode = fs.ModeNamedPipe
-	case 'S':
-		m.Sparse = true
-	}
-	if (kind == 0 || kind == '0') && strings.HasSuffix(m.Name, "/") {
-		m.Mode = fs.ModeDir
-	}
-	if m.Hard || m.Mode != 0 && m.Mode != fs.ModeDir {
-		m.Size = 0 // readers ignore the size of what has no content
-	}
-	return m, kind
-}
+// blocks rounds up to whole blocks.
+func blocks(n int64) int64 { return (n + BlockSize - 1) / BlockSize * BlockSize }
 
-func (e *extended) read(r io.ReaderAt, kind byte, m Member) error {
-	if m.Size > MaxText {
-		return fmt.Errorf("offset %d: extended header of %d bytes: %w", m.At, m.Size, ErrMalformed)
-	}
-	body := make([]byte, m.Size)
-	if err := readFull(r, body, m.DataAt); err != nil {
-		return err
-	}
-	switch kind {
-	case 'L':
-		e.name = text(body)
-		return nil
-	case 'K':
-		e.link = text(body)
-		return nil
-	}
-	for len(body) > 0 {
-		sp := bytes.IndexByte(body, ' ')
-		if sp <= 0 || sp > 10 {
-			return fmt.Errorf("offset %d: extended header record without length: %w", m.At, ErrMalformed)
+// extends reports the kinds of headers that belong to the next member.
+func extends(kind byte) bool { return strings.IndexByte("xgXLK", kind) >= 0 }
+
+// stores reports the kinds whose content follows the header. Python takes the
+// size of other kinds it knows for a mistake.
+func stores(kind byte, dir bool) bool { return !dir && strings.IndexByte("123456", kind) < 0 }
+
+// member puts together what headers say of one member, in Python's order: the
+// global ones, then those before it from the last to the first. next is where
+// the header behind it is, -1 when the content reaches beyond the file.
+func (d *reader) member(h plain, block []byte) (m Member, next int64, err error) {
+	m = Member{Name: h.name, Header: h.other, Link: h.link, At: h.at, DataAt: h.dataAt, Size: h.size, Odd: h.odd}
+	stored := h.size
+	content := stores(h.kind, h.dir)
+	m.Hard, m.Mode = h.kind == '1', h.mode()
+	if h.kind == 'S' {
+		if stored, err = d.oldSparse(&m, block, stored); err != nil {
+			return m, 0, err
 		}
-		n, err := strconv.Atoi(string(body[:sp]))
-		if err != nil || n <= sp+1 || n > len(body) {
-			return fmt.Errorf("offset %d: extended header record of a wrong length: %w", m.At, ErrMalformed)
+	}
+	at := m.DataAt // of stored content
+	next = at
+	if content {
+		next += blocks(stored)
+	}
+	if h.size > 0 && !content && h.kind != '1' {
+		m.odd("a member without content states %d bytes, which some readers skip", h.size)
+	}
+	d.apply(&m, d.global, true)
+	var named naming
+	for i := len(d.before) - 1; i >= 0; i-- {
+		e := d.before[i]
+		switch e.kind {
+		case 'L', 'K':
+			named.text(&m, e.kind, e.text)
+			continue
 		}
-		rec := bytes.TrimSuffix(body[sp+1:n], []byte("\n"))
-		body = body[n:]
-		key, value, _ := bytes.Cut(rec, []byte("="))
-		switch k := string(key); {
-		case k == "path":
-			e.name = string(value)
-		case k == "linkpath":
-			e.link = string(value)
-		case k == "size":
-			v, err := strconv.ParseInt(string(value), 10, 64)
-			if err != nil || v < 0 {
-				return fmt.Errorf("offset %d: extended header with size %q: %w", m.At, value, ErrMalformed)
+		if err := d.sparse(&m, e); err != nil {
+			return m, 0, err
+		}
+		if e.kind == 'g' {
+			continue
+		}
+		was := m
+		named.note(&m, d.apply(&m, e.merged, false), &was)
+		if v, has := e.merged.get("size"); has {
+			if size, _, _ := pyInt(v, 10); size != h.size && size < 1<<33 && h.kind != 'S' {
+				m.odd("the size is %d in the plain header and %d in the extended one", h.size, size)
 			}
-			e.size, e.hasSize = v, true
-		case strings.HasPrefix(k, "GNU.sparse."):
-			e.sparse = true
-			if k == "GNU.sparse.name" {
-				e.name = string(value)
+			if next = m.DataAt; content {
+				next += blocks(m.Size)
 			}
+			stored = m.Size
+		}
+		if e.odd != "" {
+			m.odd("%s", e.odd)
 		}
 	}
-	return nil
+	if m.Size < 0 || stored < 0 {
+		return m, 0, fmt.Errorf("offset %d: member of a negative size: %w", h.at, ErrMalformed)
+	}
+	if next = min(next, d.size); content && stored > d.size-m.DataAt {
+		next = -1
+	}
+	m.finish(content, stored, d.size)
+	if strings.HasSuffix(m.Name, "/") && h.kind == '0' && m.Size == 0 {
+		m.Mode = fs.ModeDir
+	}
+	return m, next, nil
 }
 
-// over fills what e leaves open from a global header.
-func (e extended) over(global extended) extended {
-	if e.name == "" {
-		e.name = global.name
+// finish settles which bytes of the archive the content is.
+func (m *Member) finish(content bool, stored, size int64) {
+	if !content {
+		m.Size, m.Stored, m.Sparse, m.Pieces = 0, 0, false, nil
+		return
 	}
-	if e.link == "" {
-		e.link = global.link
+	m.Stored = max(min(stored, size-m.DataAt), 0)
+	if m.Sparse {
+		m.place(size)
+		return
 	}
-	if !e.hasSize {
-		e.size, e.hasSize = global.size, global.hasSize
-	}
-	return e
+	m.Size = min(m.Size, size-m.DataAt)
+	m.Stored = max(m.Stored, m.Size)
 }
 
-func (e extended) apply(m *Member) {
-	if e.name != "" {
-		m.Name = e.name
+// odd keeps the first disagreement.
+func (m *Member) odd(format string, args ...any) {
+	if m.Odd == "" {
+		m.Odd = fmt.Sprintf(format, args...)
 	}
-	if e.link != "" && (m.Hard || m.Mode&fs.ModeSymlink != 0) {
-		m.Link = e.link
-	}
-	if e.hasSize && !m.Hard && m.Mode == 0 {
-		m.Size = e.size
-	}
-	m.Sparse = m.Sparse || e.sparse
 }
 
 func readFull(r io.ReaderAt, p []byte, off int64) error {

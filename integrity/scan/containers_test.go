@@ -1,0 +1,103 @@
+package scan_test
+
+import (
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/prerun/prerun/integrity/scan"
+	"github.com/prerun/prerun/integrity/scan/internal/build"
+)
+
+// A container is an archive that the usual loaders were seen to read otherwise
+// than a simple reader does, or one that only looks like it.
+type container struct {
+	name, file string
+	data       []byte
+	rule       string // "" for those that are in order
+}
+
+func containers() []container {
+	return slices.Concat(tarContainers())
+}
+
+// TestContainers has one attack in each container, put where the loader finds it
+// (ADVERSARY.md has which). The look-alikes must not have a finding of medium
+// severity or above.
+func TestContainers(t *testing.T) {
+	for _, c := range containers() {
+		t.Run(c.name, func(t *testing.T) {
+			f := one(t, scan.Scanner{}, c.file, c.data)
+			if c.rule == "" {
+				if f.Verdict != scan.Clean || f.Completeness != scan.Complete {
+					t.Errorf("%s, %s: %q %+v", f.Verdict, f.Completeness, rules(f), f.Gaps)
+				}
+				return
+			}
+			if !slices.Contains(rules(f), c.rule) {
+				t.Errorf("%s, %s: %q without %s", f.Verdict, f.Completeness, rules(f), c.rule)
+			}
+		})
+	}
+}
+
+// tarContainers: torch.load extracts the member "storages" and unpickles it.
+func tarContainers() []container {
+	const found, odd = "scan.pickle.call-on-load", "scan.tar.ambiguous-member"
+	attack, fine := build.Attack(), build.Harmless()
+	text := build.TarMember{Name: "readme", Data: []byte("hello\n")}
+	layout := func(storages []byte) []build.TarMember {
+		return []build.TarMember{{Name: "storages", Data: storages}, {Name: "pickle", Data: fine}, {Name: "tensors", Data: fine}}
+	}
+	hidden := build.Tar(layout(attack)...)
+	ext := func(kind byte, pairs ...string) build.TarMember {
+		return build.TarMember{Name: "p", Kind: kind, Data: build.PAX(pairs...)}
+	}
+	around := func(kind byte, name string) []byte {
+		return build.Tar(text, build.TarMember{Name: name, Kind: kind, Data: hidden})
+	}
+	sparse := func(content []byte) []byte {
+		data := build.Tar(build.TarMember{Name: "storages", Kind: 'S', Data: content}, build.TarMember{Name: "pickle", Data: fine})
+		field := func(n int) string { return string(build.OctalTar(n)) }
+		return build.PatchTar(data, 386, field(0)+field(4)+field(4)+field(len(content)-4)+field(len(content))+field(0)+field(0)+field(0)+
+			"\x00"+field(len(content)))
+	}
+	version1 := func(content []byte) []byte {
+		block := make([]byte, 512)
+		copy(block, "1\n0\n"+itoa(len(content))+"\n")
+		return build.Tar(ext('x', "GNU.sparse.major", "1", "GNU.sparse.minor", "0", "GNU.sparse.name", "storages", "GNU.sparse.realsize", itoa(len(content))),
+			build.TarMember{Name: "x", Data: append(block, content...)}, build.TarMember{Name: "pickle", Data: fine})
+	}
+	return []container{
+		{"tar/folder_with_size", "m.pt", around('5', "d"), found},
+		{"tar/folder_with_size_is_odd", "m.pt", around('5', "d"), odd},
+		{"tar/old_folder_with_size", "m.pt", around(0, "d/"), found},
+		{"tar/pipe_with_size", "m.pt", around('6', "d"), found},
+		{"tar/renamed_folder", "m.pt", build.Tar(ext('x', "path", "storages"), build.TarMember{Name: "d/", Data: attack}), found},
+		{"tar/size_zero", "m.pt", build.Tar(text, ext('x', "size", "0"), build.TarMember{Name: "a", Data: hidden}), found},
+		{"tar/first_size", "m.pt", build.Tar(text, ext('X', "size", "0"), ext('x', "size", itoa(len(hidden))), build.TarMember{Name: "a", Data: hidden}), found},
+		{"tar/octal_prefix", "m.pt", build.PatchTar(hidden, 124, "0o"+string(build.OctalTar(len(attack)))[2:]), found},
+		{"tar/octal_prefix_is_odd", "m.pt", build.PatchTar(hidden, 124, "0o"+string(build.OctalTar(len(attack)))[2:]), odd},
+		{"tar/malformed_record", "m.pt", build.Tar(append([]build.TarMember{{Name: "p", Kind: 'x', Data: []byte("no record")}}, layout(attack)...)...), found},
+		{"tar/sparse", "m.pt", sparse(attack), found},
+		{"tar/sparse_1.0", "m.pt", version1(attack), found},
+		{"tar/sparse_bomb", "m.tar", build.Tar(ext('x', "GNU.sparse.size", "99999999999999", "GNU.sparse.name", "a", "GNU.sparse.map", "0,6"), text), "scan.archive.bomb"},
+		{"tar/sparse_backwards", "m.tar", build.Tar(ext('x', "GNU.sparse.size", "6", "GNU.sparse.name", "a", "GNU.sparse.map", "3,3,0,3"), text), odd},
+		{"tar/prefix_of_gnu", "m.tar", build.PatchTar(build.PatchTar(build.Tar(text), 257, "ustar  \x00"), 345, "../../tmp"), "scan.archive.path-traversal"},
+
+		{"tar/fine", "m.pt", build.Tar(layout(fine)...), ""},
+		{"tar/fine_folders", "m.tar", build.Tar(build.TarMember{Name: "d", Kind: '5'}, build.TarMember{Name: "e/"}, text), ""},
+		{"tar/fine_renamed", "m.tar", build.Tar(ext('x', "path", "storages"), build.TarMember{Name: "d/", Data: fine}), ""},
+		{"tar/fine_size", "m.tar", build.Tar(ext('x', "size", "6", "path", "a"), text), ""},
+		{"tar/fine_global", "m.tar", build.Tar(ext('g', "comment", "0123456789abcdef"), text), ""},
+		{"tar/fine_number", "m.tar", build.PatchTar(build.Tar(text), 124, "         6 "), ""},
+		{"tar/fine_base_256", "m.tar", build.PatchTar(build.Tar(text), 124, "\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x06"), ""},
+		{"tar/fine_sparse", "m.pt", sparse(fine), ""},
+		{"tar/fine_sparse_1.0", "m.pt", version1(fine), ""},
+		{"tar/fine_holes", "m.tar", build.Tar(ext('x', "GNU.sparse.size", "1000000", "GNU.sparse.name", "a", "GNU.sparse.map", "0,3,999997,3"), text), ""},
+		{"tar/fine_times_of_gnu", "m.tar", build.PatchTar(build.PatchTar(build.Tar(text), 257, "ustar  \x00"), 345, "15037634127\x0015037634127\x00"), ""},
+		{"tar/fine_links", "m.tar", build.Tar(text, build.TarMember{Name: "l", Link: "readme", Kind: '1'}, build.TarMember{Name: "s", Link: "readme", Kind: '2'}), ""},
+	}
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
