@@ -28,6 +28,17 @@ loop:
 			fence = len(stack)
 			m.marks = append(m.marks, fence)
 
+		case OpPop:
+			if len(stack) > fence {
+				stack = stack[:len(stack)-1]
+				break
+			}
+			if len(m.marks) == 0 {
+				break loop
+			}
+			m.marks = m.marks[:len(m.marks)-1]
+			fence = m.fence()
+
 		case OpNone:
 			stack = append(stack, value(None))
 		case OpNewtrue:
@@ -80,6 +91,20 @@ loop:
 			if n >= 6 && (n >= int(nestedLeast[buf[at]]) || n >= literalLeast && m.watch != nil) {
 				m.op, m.opAt = op, in.base+int64(i)
 				m.inspect(Str, utf8Enc, in.base+int64(at), uint64(n))
+			}
+
+		case OpLong1:
+			if next += 1; next > len(buf) {
+				break loop
+			}
+			at := next
+			if next += int(buf[i+1]); next > len(buf) {
+				break loop
+			}
+			if x := littleEndian(buf[at:min(next, at+8)]); next-at <= 8 && holds(x) {
+				stack = append(stack, small(x))
+			} else {
+				stack = append(stack, short(Int, raw, in.base+int64(at), uint64(next-at)))
 			}
 
 		case OpEmptyList:

@@ -20,9 +20,16 @@ func (m *machine) name(v value) (s string, cut, ok bool) {
 	return v.enc().decode(b), n > int64(m.lim.Text), true
 }
 
+// A globalKey is what makes two globals one.
+type globalKey struct {
+	how          How
+	module, name string
+	code         int64
+}
+
 // named interns a global and returns a reference to it.
 func (m *machine) named(g Global, operands ...value) value {
-	key := strings.Join([]string{strconv.Itoa(int(g.How)), g.Module, g.Name, strconv.FormatInt(g.Code, 10)}, "\x00")
+	key := globalKey{g.How, g.Module, g.Name, g.Code}
 	i, ok := m.globals[key]
 	fresh := m.opAt >= m.replay
 	if !ok {
@@ -31,7 +38,7 @@ func (m *machine) named(g Global, operands ...value) value {
 			return unknown
 		}
 		i = len(m.t.Globals)
-		m.globals[key] = i
+		put(&m.globals, key, i)
 		g.Offset, g.Stream, g.Op, g.Reading, g.AfterFault = m.opAt, m.stream, m.op, m.reading, m.faulty
 		g.Protocol, g.MinProtocol = m.proto, m.proto
 		for _, v := range operands {
@@ -155,7 +162,7 @@ func (m *machine) register(module, name, code value) {
 		return
 	}
 	if _, known := m.registry[n]; known || m.affords(len(m.registry), mod, nam) {
-		m.registry[n] = extension{mod, nam}
+		put(&m.registry, n, extension{mod, nam})
 	}
 }
 
@@ -324,10 +331,7 @@ func (m *machine) override(object, key string, v value) {
 	if _, known := m.overrides[at]; !known && !m.affords(len(m.overrides), object, key) {
 		return
 	}
-	if m.overrides == nil {
-		m.overrides = make(map[[2]string]value)
-	}
-	m.overrides[at] = v
+	put(&m.overrides, at, v)
 }
 
 // affords reports whether another entry may be kept beside n, and charges it.
@@ -406,7 +410,7 @@ func (m *machine) call(callee value, method string, args value) value {
 	h := m.hash(callee, method, class, args)
 	i, known := m.calls[h]
 	if build && !full && !known {
-		m.builds[class]++
+		put(&m.builds, class, m.builds[class]+1)
 	}
 	if known {
 		c := &m.t.Calls[i]
@@ -425,7 +429,7 @@ func (m *machine) call(callee value, method string, args value) value {
 		return object(-1, made)
 	}
 	i = len(m.t.Calls)
-	m.calls[h] = i
+	put(&m.calls, h, i)
 	m.t.Calls = append(m.t.Calls, Call{
 		Offset: m.opAt, Stream: m.stream, Op: m.op, Callee: m.materialise(callee), Method: method,
 		Global: class, Via: via, Args: m.materialise(args), Count: 1,

@@ -96,7 +96,7 @@ func (m *machine) inspect(t Type, e encoding, off int64, n uint64) {
 		m.exceed("Records")
 		return
 	}
-	m.nested[off] = true
+	put(&m.nested, off, true)
 	m.t.Nested = append(m.t.Nested, Nested{off, size, m.stream, m.op, encodings})
 }
 

@@ -24,7 +24,7 @@ type machine struct {
 	registry  map[int64]extension
 	overrides map[[2]string]value // attribute of a live object -> what was written
 
-	globals  map[string]int
+	globals  map[globalKey]int
 	calls    map[uint64]int
 	builds   map[int]int // calls of __setstate__ kept, by class
 	nested   map[int64]bool
@@ -39,7 +39,6 @@ type machine struct {
 	probed   int64
 	lenient  int64 // opcodes that may still be executed behind faults
 	again    int64 // opcodes that readings other than the linear one may still take
-	exceeded map[string]bool
 
 	state
 }
@@ -92,10 +91,21 @@ func (m *machine) fail(format string, args ...any) {
 }
 
 func (m *machine) exceed(limit string) {
-	if !m.exceeded[limit] {
-		m.exceeded[limit] = true
+	if !m.exceeded(limit) {
 		m.t.Exceeded = append(m.t.Exceeded, Excess{m.opAt, limit})
 	}
+}
+
+func (m *machine) exceeded(limit string) bool {
+	return slices.ContainsFunc(m.t.Exceeded, func(x Excess) bool { return x.Limit == limit })
+}
+
+// put sets a key of a map that is made when it is first needed.
+func put[K comparable, V any](m *map[K]V, k K, v V) {
+	if *m == nil {
+		*m = make(map[K]V)
+	}
+	(*m)[k] = v
 }
 
 func (m *machine) diverge(kind Kind, format string, args ...any) {
@@ -111,7 +121,7 @@ func (m *machine) diverge(kind Kind, format string, args ...any) {
 		m.exceed("Records")
 		return
 	}
-	m.kinds[key] = len(m.t.Divergences)
+	put(&m.kinds, key, len(m.t.Divergences))
 	m.t.Divergences = append(m.t.Divergences, Divergence{m.opAt, m.stream, kind, fmt.Sprintf(format, args...), 1})
 }
 
@@ -134,7 +144,7 @@ func (m *machine) push(v value) {
 
 // grown doubles s, where append would copy a large slice four times on its way
 // to twice its size.
-func grown[T any](s []T) []T { return slices.Grow(s, max(len(s), 64)) }
+func grown[T any](s []T) []T { return slices.Grow(s, max(len(s), 32)) }
 
 func (m *machine) fence() int {
 	if len(m.marks) > 0 {
@@ -559,7 +569,7 @@ const memoGap = 1 << 22
 
 func (m *machine) get(k int64) {
 	v, ok := m.memo.get(k)
-	if !ok && !m.exceeded["Memo"] {
+	if !ok && !m.exceeded("Memo") {
 		m.fault("memo key %d is not set", k)
 	}
 	m.push(v)

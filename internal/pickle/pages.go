@@ -3,7 +3,7 @@ package pickle
 const (
 	pageBits  = 13
 	pageSize  = 1 << pageBits
-	pageLeast = 64
+	pageLeast = 16
 )
 
 // Pages are an array that grows without being copied, but for its first page.

@@ -35,18 +35,11 @@ func (c Machine) Scan(ctx context.Context, r io.ReaderAt, size int64) (*Trace, e
 
 func (c Machine) machine(ctx context.Context, r io.ReaderAt, size int64) *machine {
 	m := &machine{
-		ctx:      ctx,
-		lim:      c.Limits.withDefaults(),
-		t:        &Trace{Size: max(size, 0)},
-		watch:    c.Literal,
-		seed:     maphash.MakeSeed(),
-		registry: make(map[int64]extension),
-		globals:  make(map[string]int),
-		calls:    make(map[uint64]int),
-		builds:   make(map[int]int),
-		nested:   make(map[int64]bool),
-		kinds:    make(map[kindKey]int),
-		exceeded: make(map[string]bool),
+		ctx:   ctx,
+		lim:   c.Limits.withDefaults(),
+		t:     &Trace{Size: max(size, 0)},
+		watch: c.Literal,
+		seed:  maphash.MakeSeed(),
 	}
 	for i := range m.secret {
 		m.secret[i] = maphash.Comparable(m.seed, i)
