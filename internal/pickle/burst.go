@@ -1,6 +1,9 @@
 package pickle
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // burst executes the opcodes that large pickles consist of, up to one that it
 // does not know or that needs more attention: an argument beyond the window or
@@ -107,6 +110,26 @@ loop:
 				stack = append(stack, short(Int, raw, in.base+int64(at), uint64(next-at)))
 			}
 
+		case OpUnicode, OpFloat:
+			n := bytes.IndexByte(buf[next:], '\n')
+			if n < 0 || n >= longLiteral {
+				break loop
+			}
+			at := next
+			next += n + 1
+			if op == OpFloat {
+				if !validFloat(buf[at : at+n]) {
+					break loop
+				}
+				stack = append(stack, short(Float, eight, in.base+int64(at), uint64(n)))
+				break
+			}
+			stack = append(stack, short(Str, escaped, in.base+int64(at), uint64(n)))
+			if n >= 6 {
+				m.op, m.opAt = op, in.base+int64(i)
+				m.inspect(Str, escaped, in.base+int64(at), uint64(n))
+			}
+
 		case OpEmptyList:
 			stack = append(stack, m.heap.container(List))
 		case OpEmptyDict:
@@ -120,12 +143,21 @@ loop:
 			}
 			t := m.heap.of(Tuple, stack[k:])
 			stack = append(stack[:k], t)
-		case OpTuple:
-			if len(m.marks) == 0 {
+		case OpTuple, OpList, OpDict:
+			if len(m.marks) == 0 || op == OpDict && (len(stack)-fence)%2 != 0 {
 				break loop
 			}
-			t := m.heap.of(Tuple, stack[fence:])
-			stack = append(stack[:fence], t)
+			var c value
+			switch items := stack[fence:]; op {
+			case OpTuple:
+				c = m.heap.of(Tuple, items)
+			case OpList:
+				c = m.heap.of(List, items)
+			case OpDict:
+				c = m.heap.container(Dict)
+				m.heap.pairs(c, items)
+			}
+			stack = append(stack[:fence], c)
 			m.marks = m.marks[:len(m.marks)-1]
 			fence = m.fence()
 		case OpAppends, OpSetitems:
@@ -170,30 +202,40 @@ loop:
 			if len(stack) <= fence || !m.memo.next(int64(m.memo.n), stack[len(stack)-1]) {
 				break loop
 			}
-		case OpBinput, OpLongBinput, OpBinget, OpLongBinget:
-			var key int64
-			if op == OpBinput || op == OpBinget {
+		case OpInt, OpPut, OpBinput, OpLongBinput, OpGet, OpBinget, OpLongBinget:
+			var n int64
+			switch op {
+			case OpBinput, OpBinget:
 				if next += 1; next > len(buf) {
 					break loop
 				}
-				key = int64(buf[i+1])
-			} else {
+				n = int64(buf[i+1])
+			case OpLongBinput, OpLongBinget:
 				if next += 4; next > len(buf) {
 					break loop
 				}
-				key = int64(binary.LittleEndian.Uint32(buf[i+1:]))
-			}
-			if op == OpBinput || op == OpLongBinput {
-				if len(stack) <= fence || !m.memo.next(key, stack[len(stack)-1]) {
+				n = int64(binary.LittleEndian.Uint32(buf[i+1:]))
+			default:
+				var digits int
+				n, digits = decimal(buf[next:])
+				if next += digits + 1; digits == 0 || next > len(buf) || buf[next-1] != '\n' {
 					break loop
 				}
-				break
 			}
-			v, ok := m.memo.get(key)
-			if !ok {
-				break loop
+			switch op {
+			case OpInt:
+				stack = append(stack, small(n))
+			case OpPut, OpBinput, OpLongBinput:
+				if len(stack) <= fence || !m.memo.next(n, stack[len(stack)-1]) {
+					break loop
+				}
+			default:
+				v, ok := m.memo.get(n)
+				if !ok {
+					break loop
+				}
+				stack = append(stack, v)
 			}
-			stack = append(stack, v)
 
 		default:
 			break loop

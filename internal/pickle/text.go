@@ -197,8 +197,41 @@ func hexDigit(c byte) bool {
 	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f'
 }
 
+// decimal reads the number of 1 to 15 digits, the first of which is no zero, that
+// b starts with, or the digit zero alone. It returns how many digits it read.
+func decimal(b []byte) (n int64, digits int) {
+	for digits < min(len(b), 15) && b[digits]-'0' <= 9 {
+		n = 10*n + int64(b[digits]-'0')
+		digits++
+	}
+	if digits > 1 && b[0] == '0' {
+		return 0, 0
+	}
+	return n, digits
+}
+
+// simpleFloat reports whether b is digits, perhaps with a sign, a point and more
+// digits.
+func simpleFloat(b []byte) bool {
+	if len(b) > 1 && b[0] == '-' {
+		b = b[1:]
+	}
+	points := 0
+	for _, c := range b {
+		if c == '.' {
+			points++
+		} else if c-'0' > 9 {
+			return false
+		}
+	}
+	return points <= 1 && len(b) > points && len(b) <= maxNumber
+}
+
 // validFloat reports whether a reader takes the line of FLOAT.
 func validFloat(b []byte) bool {
+	if simpleFloat(b) {
+		return true
+	}
 	if k := bytes.IndexByte(b, 0); k >= 0 {
 		b = b[:k]
 	}
