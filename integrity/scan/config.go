@@ -44,7 +44,7 @@ var (
 	}
 	ruleHydraTarget = prerun.Rule{
 		ID: "scan.config.hydra-target", Title: "configuration that names a callable", Severity: prerun.Low,
-		Help: "The configuration names a Python callable under _target_, which Hydra imports and calls while the model is set up, or as a pyref of Fiddle, as NeMo 2 does in io.json. The finding is high when the callable runs commands or code. Allow only targets that you know.",
+		Help: "The configuration names a Python callable under _target_, which Hydra imports and calls while the model is set up, or as a pyref of Fiddle, as NeMo 2 does in io.json. The finding is high when the callable runs commands or code, medium when it looks up what its arguments name, or when interpolation puts the target or its part of the configuration together. Allow only targets that you know.",
 		Refs: []prerun.Reference{refForeignCode, cve("2025-23304")},
 	}
 )
@@ -182,6 +182,10 @@ func (c *configScan) walk(v *strictjson.Value, pointer string, depth int) {
 	if depth > 32 {
 		return // the parser's own limit on depth is a gap
 	}
+	if v.Kind == strictjson.String && composes(v.Text) {
+		shown := excerpt(v.Text, 120)
+		c.finding(ruleHydraTarget, prerun.Medium, v, pointer, shown, "a part of the configuration is made of the text %q", shown)
+	}
 	for i := range v.Items {
 		c.walk(&v.Items[i], fmt.Sprintf("%s/%d", pointer, i), depth+1)
 	}
@@ -201,7 +205,7 @@ func (c *configScan) walk(v *strictjson.Value, pointer string, depth int) {
 				c.finding(ruleCustomPipeline, 0, &m.Value, at, m.Name, "the model defines %d pipelines of its own", len(m.Value.Members))
 			}
 		case "_target_":
-			c.target(&m.Value, at)
+			c.target(&m.Value, v, at)
 		case "expr_str", "guards_code":
 			c.expression(&m.Value, at)
 		case "chat_template":
@@ -250,12 +254,23 @@ var dangerousTargets = []string{
 	"torch.load", "torch.hub.", "urllib.", "requests.", "webbrowser.", "sys.", "multiprocessing.", "asyncio.",
 }
 
-func (c *configScan) target(v *strictjson.Value, at string) {
+// target reads a callable that stands in an object with its arguments.
+func (c *configScan) target(v, with *strictjson.Value, at string) {
 	if v.Kind != strictjson.String {
 		return
 	}
+	var args []string
+	for i := range with.Members {
+		m := &with.Members[i].Value
+		if m.Kind == strictjson.String && m != v {
+			args = append(args, m.Text)
+		}
+		for j := range m.Items {
+			args = append(args, textOf(&m.Items[j]))
+		}
+	}
 	shown := excerpt(v.Text, 120)
-	c.finding(ruleHydraTarget, targetSeverity(v.Text), v, at, shown, "callable %q", shown)
+	c.finding(ruleHydraTarget, calledSeverity(v.Text, args), v, at, shown, "callable %q", shown)
 }
 
 // pyref reads a reference of Fiddle, which imports that name and may call it. A

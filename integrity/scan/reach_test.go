@@ -92,12 +92,69 @@ func TestYAMLDisguised(t *testing.T) {
 			t.Errorf("%s: %v", name, got.Verdict)
 		}
 	}
-	if got := one(t, scan.Scanner{}, "c.yaml", []byte("m: {_target_: hydra.utils.get_method, path: os.system}\n")); got.Verdict != scan.Suspicious {
-		t.Errorf("hydra: %v, want suspicious", got.Verdict)
-	}
 	for module, want := range map[string]scan.Verdict{"evil": scan.Suspicious, "mlflow.sklearn": scan.Clean} {
 		if got := one(t, scan.Scanner{}, "MLmodel", []byte("flavors:\n  python_function:\n    loader_module: "+module+"\n    code: code\n")); got.Verdict != want {
 			t.Errorf("%s: %v, want %v", module, got.Verdict, want)
+		}
+	}
+}
+
+// TestHydra has configurations with what Hydra 1.3.2, and mostly 1.3.8 as well,
+// were seen to do with them under OmegaConf 2.3.1: run os.mkdir, import a module
+// or nothing.
+func TestHydra(t *testing.T) {
+	const path = `{"_target_": "pathlib.Path", "_args_": ["/x"]}`
+	for text, want := range map[string]scan.Verdict{
+		`{"_target_": "os.mkdir", "path": "/x"}`:                                                               scan.Malicious,
+		`[{"_target_": "os.mkdir", "path": "/x"}]`:                                                             scan.Malicious,
+		`{"_target_": "builtins.dict", "a": {"b": [{"_target_": "os.mkdir", "path": "/x"}]}}`:                  scan.Malicious,
+		`{"_target_": "builtins.eval", "_args_": ["1"]}`:                                                       scan.Malicious,
+		`{"_target_": "random._os.mkdir", "path": "/x"}`:                                                       scan.Malicious,
+		`{"_target_": "logging.os.mkdir", "path": "/x"}`:                                                       scan.Malicious,
+		`{"_target_": "pathlib.Path.mkdir", "_args_": [` + path + `]}`:                                         scan.Malicious,
+		`{"_target_": "mine.pathlib.Path.write_text", "_args_": [` + path + `, "x"]}`:                          scan.Malicious,
+		`{"_target_": "mine.np.load", "file": "x.npy"}`:                                                        scan.Malicious,
+		`{"_target_": "typing.get_type_hints", "obj": 1}`:                                                      scan.Malicious,
+		`{"_target_": "yaml.load", "stream": "x", "Loader": {"_target_": "yaml.Loader", "_partial_": true}}`:   scan.Malicious,
+		`{"_target_": "operator.methodcaller", "_args_": ["mkdir"]}`:                                           scan.Malicious,
+		`{"_target_": "pydoc.locate", "path": "os.mkdir"}`:                                                     scan.Malicious,
+		`{"_target_": "functools.reduce", "_args_": [1, 2]}`:                                                   scan.Malicious,
+		`{"_target_": "contextvars.Context.run", "_args_": [1, 2]}`:                                            scan.Malicious,
+		`{"_target_": "omegaconf.OmegaConf.register_new_resolver", "name": "x", "resolver": 1}`:                scan.Malicious,
+		`{"_target_": "hydra.utils.get_method", "path": "os.mkdir"}`:                                           scan.Malicious,
+		`{"_target_": "hydra.utils.get_method", "_args_": ["os.mkdir"]}`:                                       scan.Malicious,
+		`{"_target_": "hydra._internal.utils._locate", "path": "os.mkdir"}`:                                    scan.Malicious,
+		`{"_target_": "builtins.map", "_args_": [{"_target_": "os.mkdir", "_partial_": true}, ["/x"]]}`:        scan.Malicious,
+		`{"_target_": "functools.partial", "_args_": [{"_target_": "hydra.utils.get_method", "path": "m.f"}]}`: scan.Suspicious,
+		`{"_target_": "hydra.utils.get_class", "path": "evil.X"}`:                                              scan.Suspicious,
+		`{"_target_": "builtins.getattr", "_args_": [` + path + `, "mkdir"]}`:                                  scan.Suspicious,
+		`{"_target_": "mine.util.import_from_string", "name": "a.b"}`:                                          scan.Suspicious,
+		`{"x": "os", "z": {"_target_": "${x}.mkdir"}}`:                                                         scan.Suspicious,
+		`{"_target_": "${oc.env:FOO,os.mkdir}"}`:                                                               scan.Suspicious,
+		`{"_target_": "${oc.decode:os.mkdir}"}`:                                                                scan.Suspicious,
+		`{"x": "${oc.create:{_target_: os.mkdir, path: /x}}"}`:                                                 scan.Suspicious,
+		`{"p": "{_tar", "q": "get_: os.mkdir}", "r": "${p}${q}", "x": "${oc.create:${r}}"}`:                    scan.Suspicious,
+		`{"c": "create", "x": "a ${ oc.${c}:{b: c}}"}`:                                                         scan.Suspicious,
+
+		`{"_target_": "functools.partial", "_args_": [{"_target_": "torch.optim.Adam", "_partial_": true}]}`: scan.Clean,
+		`{"_target_": "torch.nn.Linear", "in_features": 4}`:                                                  scan.Clean,
+		`{"_target_": "nemo.eval.metrics.Wer", "path": "os.mkdir"}`:                                          scan.Clean,
+		`{"_target_": "mine.io.reader.Load", "file": "pickle.txt"}`:                                          scan.Clean,
+		`{"_target_": "mine.torch.Linear"}`:                                                                  scan.Clean,
+		`{"_target_": "builtins.dict", "a": 1}`:                                                              scan.Clean,
+		`{"_target_": "pathlib.Path", "_args_": ["/x"]}`:                                                     scan.Clean,
+		`{"_target_": ["os", "mkdir"]}`:                                                                      scan.Clean,
+		`{"_Target_": "os.mkdir"}`:                                                                           scan.Clean,
+		`{"x": "${a.b}", "y": "${oc.env:HOME}", "z": "${a.${b}}", "w": "${oc.decode:${oc.env:N,1}}"}`:        scan.Clean,
+		`{"x": "${oc.select:a,${b}}", "y": "${now:%Y}", "z": "${hydra:runtime.cwd}", "k": "${x:-${y}}"}`:     scan.Clean,
+		"{\"js\": \"`${a ? `${b}` : c}`\", \"open\": \"${ ${ ${\", \"text\": \"oc.create: x\"}":              scan.Clean,
+		`{"x": "os.mkdir", "path": "builtins.eval"}`:                                                         scan.Clean,
+	} {
+		for _, name := range []string{"x.json", "x.yaml"} {
+			if got := one(t, scan.Scanner{}, name, []byte(text)); got.Verdict != want {
+				report(t, got)
+				t.Errorf("%s: %s: %v, want %v", name, text, got.Verdict, want)
+			}
 		}
 	}
 }

@@ -50,29 +50,58 @@ var reachedModules = []string{
 	"os", "posix", "nt", "sys", "subprocess", "builtins", "__builtins__", "importlib", "ctypes", "shutil", "socket", "pickle", "runpy", "pty",
 }
 
+// quotedModules are those that others import as well, of which only some names
+// are dangerous.
+var quotedModules = strings.Fields("pathlib io yaml torch numpy np pandas pd tempfile urllib joblib dill cloudpickle marshal timeit webbrowser typing operator functools")
+
 // dangerousName reports a dotted Python name through which commands, files or
 // other code are reached, by the tables that judge pickles.
 func dangerousName(name string) bool {
 	parts := strings.Split(strings.TrimSpace(name), ".")
-	for i := 1; i < len(parts); i++ {
-		if slices.Contains(reachedModules, parts[i]) {
-			return true
-		}
-	}
-	for _, p := range parts {
-		if len(p) > 4 && strings.HasPrefix(p, "__") && strings.HasSuffix(p, "__") && p != "__main__" {
-			return true
-		}
-	}
 	if len(parts) > maxParents {
 		return true // no module is that deep
 	}
-	last := len(parts) - 1
-	module := strings.Join(parts[:last], ".")
-	if last == 0 {
-		module = "builtins"
+	for i, p := range parts {
+		if i > 0 && slices.Contains(reachedModules, strings.TrimLeft(p, "_")) {
+			return true
+		}
+		if len(p) > 4 && strings.HasPrefix(p, "__") && strings.HasSuffix(p, "__") && p != "__main__" {
+			return true
+		}
+		if i > 0 && slices.Contains(quotedModules, p) && deniedName(fullModule(p)+strings.Join(parts[i:], ".")[len(p):]) {
+			return true
+		}
 	}
-	return judgeNames()(module, parts[last]).Level == globals.Malicious
+	return deniedName(strings.Join(parts, "."))
+}
+
+// fullModule undoes the usual abbreviations.
+func fullModule(name string) string {
+	switch name {
+	case "np":
+		return "numpy"
+	case "pd":
+		return "pandas"
+	}
+	return name
+}
+
+// deniedName reports a name that the tables deny, with its module up to the
+// last part or up to the first class.
+func deniedName(name string) bool {
+	last := strings.LastIndexByte(name, '.')
+	if last < 0 {
+		return judgeNames()("builtins", name).Level == globals.Malicious
+	}
+	class := last
+	for i := 0; i < last; i++ {
+		if name[i] == '.' && name[i+1] >= 'A' && name[i+1] <= 'Z' {
+			class = i
+			break
+		}
+	}
+	return judgeNames()(name[:last], name[last+1:]).Level == globals.Malicious ||
+		judgeNames()(name[:class], name[class+1:]).Level == globals.Malicious
 }
 
 // targetSeverity is that of a name that a loader imports and calls.
@@ -88,10 +117,78 @@ func targetSeverity(target string) prerun.Severity {
 	switch {
 	case strings.Contains(target, "${"):
 		return prerun.Medium // put together from other members, or by a resolver
-	case strings.HasPrefix(target, "hydra.utils.") || strings.HasPrefix(target, "hydra._internal."):
-		return prerun.Medium // looks a name up that stands in its arguments
+	case findsNames(target):
+		return prerun.Medium // a name that stands in its arguments
 	}
 	return prerun.Low
+}
+
+// lookUps are functions, of whatever package, that find or make what their
+// arguments name.
+var lookUps = strings.Fields(`getattr get_class get_method get_object get_obj_from_str get_class_from_dynamic_module import_class
+	import_class_by_path import_from_string import_module import_object import_string instantiate_class instantiate_from_config
+	locate optional_import resolve_name`)
+
+func findsNames(target string) bool {
+	return strings.HasPrefix(target, "hydra.utils.") || strings.HasPrefix(target, "hydra._internal.") ||
+		slices.Contains(lookUps, target[strings.LastIndexByte(target, '.')+1:])
+}
+
+// calledSeverity is that of a target with its arguments: a look-up is as bad as
+// the name that it is given.
+func calledSeverity(target string, args []string) prerun.Severity {
+	sev := targetSeverity(target)
+	if sev == prerun.Medium && findsNames(target) {
+		for _, a := range args {
+			a = strings.ReplaceAll(a, ":", ".") // as pkgutil separates
+			if strings.Contains(a, ".") && targetSeverity(a) == prerun.High {
+				return prerun.High
+			}
+		}
+	}
+	return sev
+}
+
+// composes reports text out of which OmegaConf makes a part of a configuration:
+// the resolver oc.create, or one whose name is put together, so that keys and
+// targets need not stand there.
+func composes(text string) bool {
+	steps := 0
+	for {
+		k := strings.Index(text, "${")
+		if k < 0 {
+			return false
+		}
+		text = text[k+2:]
+		name, nested, n := resolverName(text)
+		if strings.HasPrefix(text[n:], ":") && (nested || name == "oc.create") {
+			return true
+		}
+		if steps += n; steps > 1<<20 {
+			return true // no configuration is like that
+		}
+	}
+}
+
+// resolverName reads what may be the name of a resolver, with interpolations in
+// it, and says how long it is.
+func resolverName(text string) (name string, nested bool, n int) {
+	depth := 0
+	for ; n < len(text); n++ {
+		c := text[n]
+		switch {
+		case strings.HasPrefix(text[n:], "${"):
+			nested = true
+			depth++
+			n++
+		case depth > 0 && c == '}':
+			depth--
+		case depth > 0, isLetter(c), c >= '0' && c <= '9', strings.IndexByte("_. \t", c) >= 0:
+		default:
+			return strings.TrimSpace(text[:n]), nested, n
+		}
+	}
+	return text, nested, n
 }
 
 // imported reports a name that a loader imports, unless it lies in one of its

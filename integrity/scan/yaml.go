@@ -196,6 +196,10 @@ func (y *yamlScan) walk(n *yaml.Node, at string, depth int) {
 			y.finding(ruleHydraTarget, targetSeverity(target), n, at, shown, "callable %q", shown)
 		}
 	}
+	if n.Kind == yaml.ScalarNode && composes(n.Value) {
+		shown := excerpt(n.Value, 120)
+		y.finding(ruleHydraTarget, prerun.Medium, n, at, shown, "a part of the configuration is made of the text %q", shown)
+	}
 	if n.Kind != yaml.MappingNode {
 		for i, c := range n.Content { // none for aliases
 			p := at
@@ -222,7 +226,7 @@ func (y *yamlScan) walk(n *yaml.Node, at string, depth int) {
 		case "_target_":
 			if value.Kind == yaml.ScalarNode {
 				shown := excerpt(value.Value, 120)
-				y.finding(ruleHydraTarget, targetSeverity(value.Value), v, p, shown, "callable %q", shown)
+				y.finding(ruleHydraTarget, calledSeverity(value.Value, texts(n)), v, p, shown, "callable %q", shown)
 			}
 		case "loader_module":
 			if value.Kind == yaml.ScalarNode {
@@ -235,4 +239,17 @@ func (y *yamlScan) walk(n *yaml.Node, at string, depth int) {
 		}
 		y.walk(v, p, depth+1)
 	}
+}
+
+// texts are the values of a mapping, and the items of its lists, that are text.
+func texts(n *yaml.Node) []string {
+	var out []string
+	for i := 1; i < len(n.Content); i += 2 {
+		v := resolved(n.Content[i])
+		out = append(out, v.Value)
+		for j := 0; v.Kind == yaml.SequenceNode && j < len(v.Content); j++ {
+			out = append(out, resolved(v.Content[j]).Value)
+		}
+	}
+	return out
 }

@@ -45,7 +45,7 @@ const yamlTail = 256
 // yamlSpells reports text that holds what may be a tag or a key that makes
 // loaders import something. What it is follows from the parser.
 func yamlSpells(p []byte) bool {
-	return bytes.Contains(p, []byte("_target_")) || yamlDirective(p) || yamlTagAt(p, false)
+	return bytes.Contains(p, []byte("_target_")) || bytes.Contains(p, []byte("oc.create")) || yamlDirective(p) || yamlTagAt(p, false)
 }
 
 // yamlPlaced reports a tag of Python objects that stands where a node may start,
