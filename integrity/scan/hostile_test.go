@@ -295,3 +295,15 @@ func TestHostile(t *testing.T) {
 		})
 	}
 }
+
+// A call behind millions of plain values is found, and where there are more of
+// them than are kept the file is not clean.
+func TestPickleBehindPlainData(t *testing.T) {
+	const call = "cos\nsystem\nX\x02\x00\x00\x00id\x85R."
+	tuples := bytes.Repeat([]byte("K\x07\x850"), 5_000_000)
+	stack := bytes.Repeat([]byte("K\x07"), 5_000_000)
+	f := one(t, scan.Scanner{}, "m.pkl", slices.Concat([]byte("\x80\x04"), tuples, []byte(call)))
+	judge(t, f, scan.Malicious, scan.Complete, []string{"scan.pickle.call-on-load"})
+	f = one(t, scan.Scanner{}, "m.pkl", slices.Concat([]byte("\x80\x04("), stack, []byte("t0"), []byte(call)))
+	judge(t, f, scan.Unknown, scan.Failed, nil)
+}

@@ -130,7 +130,7 @@ func (m *machine) innerStream(start int64) {
 	}
 	m.claim(m.segment, start, Opcodes)
 	outer, before := m.state, m.ops
-	m.state = state{inner: outer.inner + 1}
+	m.state = state{inner: outer.inner + 1, below: m.held()}
 	m.heap.max, m.memo.max = outer.heap.max-outer.heap.used(), outer.memo.max-outer.memo.n
 	i := m.read(start, outer.reading, outer.replay)
 	m.t.Streams[i].Inner = true

@@ -153,15 +153,15 @@ func TestBehindPlainData(t *testing.T) {
 	}{
 		{"numbers", asm(pickle.OpEmptyList, bytes.Repeat(numbers, many/1000), pickle.OpPop), 0, ""},
 		{"tuples", bytes.Repeat(asm(pickle.OpBinint1, 7, pickle.OpTuple1, pickle.OpPop), many), 0, ""},
-		{"dictionaries", bytes.Repeat(asm(pickle.OpEmptyDict, pickle.OpNone, pickle.OpNone, pickle.OpSetitem, pickle.OpPop), many), 0, ""},
-		{"memoized", bytes.Repeat(asm(pickle.OpNone, pickle.OpMemoize, pickle.OpPop), many), 0, ""},
+		{"dictionaries", bytes.Repeat(asm(pickle.OpEmptyDict, pickle.OpNone, pickle.OpNone, pickle.OpSetitem, pickle.OpPop), many/5), 0, ""},
+		{"memoized", bytes.Repeat(asm(pickle.OpNone, pickle.OpMemoize, pickle.OpPop), many/5), 0, ""},
 		{"one_batch", asm(pickle.OpEmptyList, pickle.OpMark, bytes.Repeat(asm(pickle.OpNone), many), pickle.OpAppends, pickle.OpPop), 0, "Stack"},
-		{"too_many_tuples", bytes.Repeat(asm(pickle.OpNone, pickle.OpTuple1, pickle.OpPop), many/2), 1 << 22, "Values"},
+		{"too_many_tuples", bytes.Repeat(asm(pickle.OpNone, pickle.OpTuple1, pickle.OpPop), many/5), 1 << 20, "Values"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			data := asm(pickle.OpProto, 4, tt.plain, call("os", "system", "true"), pickle.OpStop)
 			var trace *pickle.Trace
-			testutil.AllocBound(t, 200<<20, func() {
+			testutil.AllocBound(t, 160<<20, func() {
 				m := pickle.Machine{Limits: pickle.Limits{Values: tt.values}}
 				var err error
 				if trace, err = m.Scan(t.Context(), bytes.NewReader(data), int64(len(data))); err != nil {

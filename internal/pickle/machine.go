@@ -68,7 +68,8 @@ type state struct {
 	pause    int64 // ops at which limits are looked at again
 	paused   int64 // and were looked at before
 	segment  int64 // start of the opcodes not yet in Ranges
-	inner    int
+	inner    int   // streams around this one
+	below    int   // values on their stacks
 	stack    []value
 	marks    []int
 	memo     memo
@@ -452,7 +453,7 @@ func (m *machine) proceed() bool {
 			return false
 		}
 	}
-	held := max(len(m.stack), len(m.marks))
+	held := m.held()
 	switch {
 	case m.ops > m.lim.Ops:
 		m.exceed("Ops")
@@ -465,6 +466,8 @@ func (m *machine) proceed() bool {
 	m.pause = m.ops + min(often, m.lim.Ops-m.ops+1, int64(m.lim.Stack-held), m.again+1)
 	return true
 }
+
+func (m *machine) held() int { return m.below + max(len(m.stack), len(m.marks)) }
 
 // dead reports whether to stop at a fault. The linear reading goes on behind
 // it, as far as all such stretches together stay in proportion to the file;

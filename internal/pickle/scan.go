@@ -154,7 +154,7 @@ func (m *machine) begin(start int64, reading Reading, replay int64) {
 	old.heap.reset()
 	m.state = state{
 		stream: len(m.t.Streams), proto: -1, top: -1, reading: reading, replay: replay,
-		straddle: -1, skipped: -1, began: m.ops, paused: m.ops, segment: start, inner: old.inner,
+		straddle: -1, skipped: -1, began: m.ops, paused: m.ops, segment: start, inner: old.inner, below: old.below,
 		stack: old.stack[:0], marks: old.marks[:0], memo: old.memo, heap: old.heap,
 	}
 	m.t.Streams = append(m.t.Streams, Stream{Start: start, Reading: reading})
