@@ -1,9 +1,13 @@
 package scan_test
 
 import (
+	"encoding/binary"
+	"io"
 	"slices"
 	"strconv"
 	"testing"
+
+	"github.com/ulikunitz/xz"
 
 	"github.com/prerun/prerun/integrity/scan"
 	"github.com/prerun/prerun/integrity/scan/internal/build"
@@ -18,7 +22,7 @@ type container struct {
 }
 
 func containers() []container {
-	return slices.Concat(tarContainers())
+	return slices.Concat(tarContainers(), zipContainers())
 }
 
 // TestContainers has one attack in each container, put where the loader finds it
@@ -97,6 +101,54 @@ func tarContainers() []container {
 		{"tar/fine_holes", "m.tar", build.Tar(ext('x', "GNU.sparse.size", "1000000", "GNU.sparse.name", "a", "GNU.sparse.map", "0,3,999997,3"), text), ""},
 		{"tar/fine_times_of_gnu", "m.tar", build.PatchTar(build.PatchTar(build.Tar(text), 257, "ustar  \x00"), 345, "15037634127\x0015037634127\x00"), ""},
 		{"tar/fine_links", "m.tar", build.Tar(text, build.TarMember{Name: "l", Link: "readme", Kind: '1'}, build.TarMember{Name: "s", Link: "readme", Kind: '2'}), ""},
+	}
+}
+
+// zipContainers: torch.load reads data.pkl of the directory that it finds, Keras,
+// NumPy and skops that of Python's zipfile.
+func zipContainers() []container {
+	const found, ends, flag = "scan.pickle.call-on-load", "scan.zip.directory-mismatch", "scan.zip.false-flag"
+	attack, fine := build.Attack(), build.Harmless()
+	shown := func() []build.Member {
+		return []build.Member{{Name: "a/data.pkl", Data: fine}, {Name: "a/version", Data: []byte("3\n")}, {Name: "a/data/0"}}
+	}
+	hidden := func(data []byte) []build.Member {
+		return []build.Member{{Name: "a/data.pkl", Data: data, Method: 8}, {Name: "a/version", Data: []byte("3\n")}}
+	}
+	xz := func(data []byte) []byte {
+		return compressed(func(w io.Writer) io.WriteCloser { z, _ := xz.NewWriter(w); return z }, data)
+	}
+	zst := func(data []byte) []byte { return compressed(newZstdWriter, data) }
+	packed := func(method uint16, data, content []byte) []byte {
+		return build.Zip(build.Member{Name: "a/data.pkl", Data: data, Content: content, Method: method})
+	}
+	stored := func(data []byte) []byte { // one block of Deflate64
+		return append(binary.LittleEndian.AppendUint16(binary.LittleEndian.AppendUint16([]byte{1}, uint16(len(data))), ^uint16(len(data))), data...)
+	}
+	link := func(creator uint8, target string) []byte {
+		return build.Zip(build.Member{Name: "l", Data: []byte(target), UnixMode: 0o120777, Creator: creator}, build.Member{Name: "x", Data: []byte("hello\n")})
+	}
+	return []container{
+		{"zip/by_locator", "m.pt", build.TwoDirectories(build.ByLocator, shown(), hidden(attack)), found},
+		{"zip/beside_locator", "m.pt", build.TwoDirectories(build.BesideIt, shown(), hidden(attack)), found},
+		{"zip/beside_locator_is_odd", "m.pt", build.TwoDirectories(build.BesideIt, shown(), hidden(fine)), ends},
+		{"zip/plain_end", "m.pt", build.TwoDirectories(build.PlainEnd, shown(), hidden(attack)), found},
+		{"zip/plain_end_is_odd", "m.pt", build.TwoDirectories(build.PlainEnd, shown(), hidden(fine)), ends},
+		{"zip/flag_in_local_header", "m.pt", build.Zip(build.Member{Name: "a/data.pkl", Data: attack, LocalFlags: 1, WrongCRC: true}), found},
+		{"zip/flag_false", "m.pt", build.Zip(build.Member{Name: "a/data.pkl", Data: attack, Flags: 1}), flag},
+		{"zip/deflate64", "m.zip", packed(9, stored(attack), attack), found},
+		{"zip/xz", "m.zip", packed(95, xz(attack), attack), found},
+		{"zip/zstd", "m.zip", packed(93, zst(attack), attack), found},
+		{"zip/link_of_beos", "m.zip", link(16, "/etc/passwd"), "scan.archive.link"},
+
+		{"zip/fine", "m.pt", build.Zip(hidden(fine)...), ""},
+		{"zip/fine_wide", "m.pt", build.TwoDirectories(build.SameInBoth, shown(), nil), ""},
+		{"zip/fine_deflate64", "m.zip", packed(9, stored(fine), fine), ""},
+		{"zip/fine_xz", "m.zip", packed(95, xz(fine), fine), ""},
+		{"zip/fine_zstd", "m.zip", packed(93, zst(fine), fine), ""},
+		{"zip/fine_link", "m.zip", link(16, "x"), ""},
+		{"zip/fine_of_dos", "m.zip", link(10, "/etc/passwd"), ""}, // no reader makes a link of it
+		{"zip/fine_record_in_storage", "m.pt", torchZip(build.TwoDirectories(build.SameInBoth, shown(), nil)[300:]), ""},
 	}
 }
 

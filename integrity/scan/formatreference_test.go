@@ -27,7 +27,7 @@ var formatNotes = map[string]formatNote{
 	"zip": {
 		"archives: torch, NumPy .npz, Keras 3, skops, TorchServe and any other",
 		"central directory against local headers, flags, checksums, overlap, hidden members, prefix and tail; names that leave the folder; links; every member is read as a file",
-		"encrypted members and methods other than store, deflate, bzip2, lzma and zstd are gaps",
+		"encrypted members and methods other than store, deflate, deflate64, bzip2, lzma, xz and zstd are gaps (PPMd, Implode)",
 	},
 	"torch":         {"archives of torch.save and TorchScript (by their members)", "what the archive is; its members are read by zip, pickle and torchscript", "archives of torch.export are read as zip, with everything inside"},
 	"torchserve":    {"TorchServe archives in zip (by their manifest)", "see torchserve-manifest", "-"},

@@ -16,6 +16,7 @@ import (
 	"github.com/ulikunitz/xz/lzma"
 
 	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/integrity/scan/internal/deflate64"
 	"github.com/prerun/prerun/integrity/scan/internal/sevenzip"
 	"github.com/prerun/prerun/integrity/scan/internal/tardir"
 )
@@ -355,6 +356,8 @@ func sevenzipDecoder(run *run, c sevenzip.Codec, r io.Reader) (io.Reader, error)
 		return windowed{z, w}, nil
 	case sevenzip.Deflate:
 		return flate.NewReader(r), nil
+	case sevenzip.Deflate64:
+		return deflate64.NewReader(r), nil
 	case sevenzip.X86, sevenzip.X86Old:
 		return sevenzip.NewX86(r), nil
 	case sevenzip.Delta:

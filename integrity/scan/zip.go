@@ -18,6 +18,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/prerun/prerun"
+	"github.com/prerun/prerun/integrity/scan/internal/deflate64"
 	"github.com/prerun/prerun/integrity/scan/internal/zipdir"
 )
 
@@ -242,7 +243,12 @@ func (z *zipScan) decoded(ctx context.Context, m *zipdir.Member) error {
 	if m.Flags&zipFlagOpaque != 0 {
 		if !right {
 			z.out.unread(m.Name, m.Size, Inconclusive, "it is encrypted")
-			return nil
+			if err != nil {
+				return nil
+			}
+			// torch neither looks at the bits of the local header nor at the
+			// checksum: what decodes may be plain all the same.
+			return z.child(ctx, m, x, x.size)
 		}
 		z.finding(ruleZipFlag, m, "flags %#x, but the content is plain", m.Flags)
 	}
@@ -293,6 +299,8 @@ func zipDecoder(run *run, m *zipdir.Member, raw func() io.Reader) (func() (io.Re
 		return func() (io.Reader, error) { return raw(), nil }, nil
 	case 8:
 		return func() (io.Reader, error) { return flate.NewReader(raw()), nil }, nil
+	case 9:
+		return func() (io.Reader, error) { return deflate64.NewReader(raw()), nil }, nil
 	case 12:
 		return func() (io.Reader, error) { return bzip2.NewReader(raw()), nil }, nil
 	case 14:
@@ -303,6 +311,11 @@ func zipDecoder(run *run, m *zipdir.Member, raw func() io.Reader) (func() (io.Re
 		return func() (io.Reader, error) { return zipLZMA(run, raw(), size) }, nil
 	case 93:
 		return func() (io.Reader, error) { return newZstd(raw()) }, nil
+	case 95:
+		return func() (io.Reader, error) {
+			r, _, err := openXZ(run, newCountReader(raw()))
+			return r, err
+		}, nil
 	}
 	return nil, fmt.Errorf("compression method %d is not supported", m.Method)
 }

@@ -28,14 +28,15 @@ var ErrMalformed = errors.New("malformed 7z archive")
 
 // Codecs, by the numbers of the format.
 const (
-	Copy    = 0x00
-	LZMA2   = 0x21
-	LZMA    = 0x030101
-	Deflate = 0x040108
-	BZip2   = 0x040202
-	Zstd    = 0x04f71101
-	LZ4     = 0x04f71104
-	AES     = 0x06f10701
+	Copy      = 0x00
+	LZMA2     = 0x21
+	LZMA      = 0x030101
+	Deflate   = 0x040108
+	Deflate64 = 0x40109
+	BZip2     = 0x040202
+	Zstd      = 0x04f71101
+	LZ4       = 0x04f71104
+	AES       = 0x06f10701
 )
 
 // A Start is the header at the front: where the other one lies.

@@ -33,15 +33,19 @@ type reader struct {
 	entry func() error
 	dir   Directory
 	names int64
-	byPos map[int64]int // central directory record to member
+	seen  map[place]bool // records of the central directory
 }
+
+// A place is a directory record as it is read when base bytes stand before the
+// archive.
+type place struct{ at, base int64 }
 
 // Read reads the structure of an archive of that size. Before each member entry
 // is called; its error ends the reading and is returned with what was read so
 // far. Other errors wrap [ErrNotZip], [ErrMalformed] or [ErrLimit], or come
 // from r; the directory read so far is returned beside them.
 func Read(r io.ReaderAt, size int64, entry func() error) (*Directory, error) {
-	d := &reader{r: r, size: size, entry: entry, byPos: make(map[int64]int)}
+	d := &reader{r: r, size: size, entry: entry, seen: make(map[place]bool)}
 	ends, err := d.ends()
 	if err != nil {
 		return &d.dir, err
@@ -49,9 +53,14 @@ func Read(r io.ReaderAt, size int64, entry func() error) (*Directory, error) {
 	if len(ends) == 0 && !d.signature(0, "PK\x03\x04") {
 		return &d.dir, fmt.Errorf("%d bytes: %w", size, ErrNotZip)
 	}
+	var broken error // of one directory; another one may be whole
 	for i, e := range ends {
-		if err := d.central(e, i == 0); err != nil {
+		err := d.central(e, i == 0)
+		if err != nil && !errors.Is(err, ErrMalformed) {
 			return &d.dir, err
+		}
+		if broken == nil {
+			broken = err
 		}
 	}
 	if len(ends) == 0 {
@@ -62,7 +71,7 @@ func Read(r io.ReaderAt, size int64, entry func() error) (*Directory, error) {
 	}
 	err = d.hidden()
 	slices.SortFunc(d.dir.Spans, func(a, b Span) int { return cmp.Or(cmp.Compare(a.Off, b.Off), cmp.Compare(a.End, b.End)) })
-	return &d.dir, err
+	return &d.dir, cmp.Or(err, broken)
 }
 
 func (d *reader) problem(k Kind, off, length int64, name, format string, args ...any) {
@@ -115,6 +124,7 @@ func (d *reader) ends() ([]end, error) {
 		return nil, err
 	}
 	var out []end
+	last := int64(-1) // the record found last
 	for pos := len(tail); ; {
 		pos = bytes.LastIndex(tail[:pos], []byte("PK\x05\x06"))
 		if pos < 0 {
@@ -126,29 +136,34 @@ func (d *reader) ends() ([]end, error) {
 		comment := int(le.Uint16(tail[pos+20:]))
 		at := d.size - n + int64(pos)
 		exact := pos+endSize+comment == len(tail)
-		if len(out) > 0 && !exact {
+		if last >= 0 && !exact {
 			continue // the ordinary end of a stored archive inside
 		}
-		if len(out) == 1 {
-			d.problem(AmbiguousEnd, at, endSize, "", "a second end record whose comment holds the one at offset %d", out[0].at)
+		if last >= 0 {
+			d.problem(AmbiguousEnd, at, endSize, "", "a second end record whose comment holds the one at offset %d", last)
 		}
-		e, err := d.end(tail[pos:pos+endSize], at)
+		found, err := d.end(tail[pos:pos+endSize], at)
 		if err != nil {
 			return nil, err
 		}
 		after := min(at+endSize+int64(comment), d.size)
 		d.span(at, after)
-		if len(out) == 0 && after < d.size {
+		if last < 0 && after < d.size {
 			d.problem(Trailing, after, d.size-after, "", "%d bytes follow the end record and its comment", d.size-after)
 		}
-		if out = append(out, e); len(out) == 4 {
+		last = at
+		if out = append(out, found...); len(out) >= 4 {
 			break
 		}
 	}
 	return out, nil
 }
 
-func (d *reader) end(rec []byte, at int64) (end, error) {
+// end reads an end record and what its zip64 part says. Readers find that part
+// by its locator (miniz, which torch uses) or right before the locator (Python's
+// zipfile), and look at it always or only where the plain fields are all ones
+// (unzip); each reading that differs is one more end.
+func (d *reader) end(rec []byte, at int64) ([]end, error) {
 	e := end{
 		at:      at,
 		count:   int64(le.Uint16(rec[10:])),
@@ -160,29 +175,61 @@ func (d *reader) end(rec []byte, at int64) (end, error) {
 	}
 	var loc [locatorSize]byte
 	if at < locatorSize || d.read(loc[:], at-locatorSize) != nil || string(loc[:4]) != "PK\x06\x07" {
-		return e, nil
+		return []end{e}, nil
 	}
-	var rec64 [end64Size]byte
-	pos := int64(le.Uint64(loc[8:]))
-	if d.read(rec64[:], pos) != nil || string(rec64[:4]) != "PK\x06\x06" {
-		// A prefix moves everything; readers look right before the locator.
-		pos = at - locatorSize - end64Size
-		if d.read(rec64[:], pos) != nil || string(rec64[:4]) != "PK\x06\x06" {
-			d.problem(DirMismatch, at-locatorSize, locatorSize, "", "the zip64 locator leads nowhere")
-			return e, nil
+	var out []end
+	for i, pos := range []int64{int64(le.Uint64(loc[8:])), at - locatorSize - end64Size} {
+		if i > 0 && len(out) > 0 && out[0].at == pos {
+			continue
 		}
+		w, found, err := d.wideEnd(pos)
+		switch {
+		case err != nil:
+			return nil, err
+		case !found:
+			continue
+		case len(out) > 0 && !out[0].same(w):
+			d.problem(AmbiguousEnd, pos, end64Size, "", "a second zip64 end record beside the one at offset %d, which the locator names", out[0].at)
+		case len(out) > 0:
+			continue
+		}
+		out = append(out, w)
+	}
+	if len(out) == 0 {
+		d.problem(DirMismatch, at-locatorSize, locatorSize, "", "the zip64 locator leads nowhere")
+		return []end{e}, nil
 	}
 	d.span(at-locatorSize, at)
-	d.span(pos, pos+end64Size)
-	e.wide = true
-	e.count = int64(le.Uint64(rec64[32:]))
-	e.dirSize = int64(le.Uint64(rec64[40:]))
-	e.dirAt = int64(le.Uint64(rec64[48:]))
-	e.at = pos
-	if e.dirSize < 0 || e.dirAt < 0 {
-		return e, malformed(pos, "zip64 directory beyond all files")
+	if w := out[0]; e.count != 1<<16-1 && e.count != w.count || e.dirSize != 1<<32-1 && e.dirSize != w.dirSize || e.dirAt != 1<<32-1 && e.dirAt != w.dirAt {
+		d.problem(AmbiguousEnd, at, endSize, "", "the end record and its zip64 part differ about the directory")
+		out = append(out, e)
 	}
-	return e, nil
+	return out, nil
+}
+
+// wideEnd reads the zip64 end record at pos.
+func (d *reader) wideEnd(pos int64) (e end, found bool, err error) {
+	var rec [end64Size]byte
+	if d.read(rec[:], pos) != nil || string(rec[:4]) != "PK\x06\x06" {
+		return e, false, nil
+	}
+	d.span(pos, pos+end64Size)
+	e = end{
+		at:      pos,
+		count:   int64(le.Uint64(rec[32:])),
+		dirSize: int64(le.Uint64(rec[40:])),
+		dirAt:   int64(le.Uint64(rec[48:])),
+		wide:    true,
+	}
+	if e.dirSize < 0 || e.dirAt < 0 {
+		return e, false, malformed(pos, "zip64 directory beyond all files")
+	}
+	return e, true, nil
+}
+
+// same reports whether two records state the same directory.
+func (e end) same(f end) bool {
+	return e.dirAt == f.dirAt && e.dirSize == f.dirSize && e.count == f.count
 }
 
 // central reads one central directory.
@@ -196,17 +243,17 @@ func (d *reader) central(e end, first bool) error {
 	} else if base < 0 {
 		d.problem(DirMismatch, e.at, endSize, "", "the directory is said to start at %d and starts at %d", e.dirAt, at)
 	}
-	pos, found := at, int64(0)
-	var rec [centralSize]byte
-	for ; d.read(rec[:], pos) == nil && string(rec[:4]) == "PK\x01\x02"; found++ {
-		if err := d.entry(); err != nil {
-			return err
-		}
-		n, err := d.member(rec[:], pos, base)
+	if at != e.dirAt && d.signature(e.dirAt, "PK\x01\x02") {
+		// Readers that take the offset as it is find another directory.
+		end, _, err := d.records(e.dirAt, 0)
 		if err != nil {
 			return err
 		}
-		pos += n
+		d.span(e.dirAt, end)
+	}
+	pos, found, err := d.records(at, base)
+	if err != nil {
+		return err
 	}
 	d.span(at, pos)
 	switch {
@@ -220,6 +267,22 @@ func (d *reader) central(e end, first bool) error {
 	return nil
 }
 
+// records reads directory records from at on.
+func (d *reader) records(at, base int64) (pos, found int64, err error) {
+	var rec [centralSize]byte
+	for pos = at; d.read(rec[:], pos) == nil && string(rec[:4]) == "PK\x01\x02"; found++ {
+		if err := d.entry(); err != nil {
+			return pos, found, err
+		}
+		n, err := d.member(rec[:], pos, base)
+		if err != nil {
+			return pos, found, err
+		}
+		pos += n
+	}
+	return pos, found, nil
+}
+
 // member reads one directory record and returns its length.
 func (d *reader) member(rec []byte, pos, base int64) (int64, error) {
 	nameLen, extraLen, commentLen := int64(le.Uint16(rec[28:])), int64(le.Uint16(rec[30:])), int64(le.Uint16(rec[32:]))
@@ -227,7 +290,7 @@ func (d *reader) member(rec []byte, pos, base int64) (int64, error) {
 	if d.names += nameLen; d.names > MaxNames {
 		return 0, fmt.Errorf("offset %d: names of more than %d bytes: %w", pos, MaxNames, ErrLimit)
 	}
-	if _, seen := d.byPos[pos]; seen {
+	if d.seen[place{pos, base}] {
 		return total, nil // reached from a second end record
 	}
 	buf := make([]byte, nameLen+extraLen)
@@ -245,7 +308,8 @@ func (d *reader) member(rec []byte, pos, base int64) (int64, error) {
 		HeaderAt: int64(le.Uint32(rec[42:])),
 		DataAt:   -1,
 	}
-	if creator := rec[5]; creator == 3 || creator == 19 {
+	switch rec[5] {
+	case 3, 5, 16, 19, 30: // Unix, and what unzip takes for it: Atari, BeOS, macOS, AtheOS
 		m.Mode = unixMode(le.Uint32(rec[38:]) >> 16)
 	}
 	extra := buf[nameLen:]
@@ -258,7 +322,7 @@ func (d *reader) member(rec []byte, pos, base int64) (int64, error) {
 	if name, ok := unicodePath(extra, buf[:nameLen]); ok && name != m.Name {
 		d.problem(NameMismatch, pos, total, m.Name, "its Unicode path field says %q", clip(name))
 	}
-	d.byPos[pos] = len(d.dir.Members)
+	d.seen[place{pos, base}] = true
 	d.dir.Members = append(d.dir.Members, m)
 	return total, nil
 }
