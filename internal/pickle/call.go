@@ -240,6 +240,14 @@ func (m *machine) build() {
 
 // empty reports whether Python takes v for false, or for a pair of such.
 func (m *machine) empty(v value) bool {
+	if m.falsy(v) {
+		return true
+	}
+	var pair [3]value
+	return v.typ() == Tuple && m.heap.len(v) == 2 && m.first(v, pair[:]) == 2 && m.falsy(pair[0]) && m.falsy(pair[1])
+}
+
+func (m *machine) falsy(v value) bool {
 	switch v.typ() {
 	case None:
 		return true
@@ -255,12 +263,7 @@ func (m *machine) empty(v value) bool {
 		_, n := m.span(v)
 		return n == 0
 	case Tuple, List, Dict, Set:
-		if m.heap.len(v) == 0 {
-			return true
-		}
-		first, ok1 := m.heap.at(v, 0)
-		second, ok2 := m.heap.at(v, 1)
-		return v.typ() == Tuple && m.heap.len(v) == 2 && ok1 && ok2 && m.empty(first) && m.empty(second)
+		return m.heap.len(v) == 0
 	}
 	return false
 }

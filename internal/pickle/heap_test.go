@@ -187,3 +187,21 @@ func TestBehindPlainData(t *testing.T) {
 		})
 	}
 }
+
+// A tuple that a fault puts into itself, and pairs of pairs, are walked no longer
+// than others.
+func TestTuplesInTuples(t *testing.T) {
+	inItself := func(items ...any) []byte {
+		return asm(asm(items...), pickle.OpTuple, pickle.OpBinput, 1, pickle.OpBinget, 1, pickle.OpAppend, pickle.OpPop)
+	}
+	function := asm(pickle.OpGlobal, "torch\nf\n")
+	pairs := asm(pickle.OpNone, bytes.Repeat(asm(pickle.OpDup, pickle.OpTuple2), 64))
+	for _, p := range [][]byte{
+		asm(inItself(pickle.OpMark, function, pickle.OpNone), function, pickle.OpBinget, 1, pickle.OpReduce),
+		asm(inItself(pickle.OpMark, pickle.OpNone), pickle.OpNone, pickle.OpBinget, 1, pickle.OpBuild),
+		asm(pickle.OpNone, pairs, pickle.OpBuild),
+		asm(function, pairs, pickle.OpReduce),
+	} {
+		scan(t, asm(pickle.OpProto, 4, p, pickle.OpStop))
+	}
+}

@@ -23,15 +23,16 @@ type Overrun struct {
 // storage, where the tensor starts, its shape and its strides, in elements.
 // They are checked here, because calls that differ in numbers are one entry.
 func (m *machine) tensor(class int, args value) {
-	g := &m.t.Globals[class]
-	if args.typ() != Tuple || g.Module != "torch" && !strings.HasPrefix(g.Module, "torch.") {
+	if args.typ() != Tuple || !m.ofTorch(class) {
 		return
 	}
 	var a [7]value
 	n := m.first(args, a[:])
-	if n > 2 && a[0].typ() == GlobalRef && a[2].typ() == Tuple { // _rebuild_from_type: what makes it, its type, arguments
-		m.tensor(a[0].global(), a[2])
-		return
+	for depth := 0; n > 2 && a[0].typ() == GlobalRef && a[2].typ() == Tuple; depth++ { // _rebuild_from_type: what makes it, its type, arguments
+		if class = a[0].global(); depth > walkDepth || !m.ofTorch(class) {
+			return
+		}
+		n = m.first(a[2], a[:])
 	}
 	if n < 4 || a[0].typ() != Persistent {
 		return
@@ -63,6 +64,11 @@ func (m *machine) tensor(class int, args value) {
 		return
 	}
 	m.t.Overruns = append(m.t.Overruns, o)
+}
+
+func (m *machine) ofTorch(class int) bool {
+	module := m.t.Globals[class].Module
+	return module == "torch" || strings.HasPrefix(module, "torch.")
 }
 
 // first copies the first items of a container and returns how many.
