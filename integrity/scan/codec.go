@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -21,6 +22,9 @@ var errUnsupported = errors.New("not decoded")
 // file at a time, nested ones included. One dictionary of 64 MiB is the most
 // that the levels of the usual programs ask for.
 const maxWindows = 128 << 20
+
+// maxWindow is the most that one decoder of the old LZMA format is given.
+const maxWindow = 64 << 20
 
 // A window is the dictionary memory that one decoder holds.
 type window struct {
@@ -50,6 +54,37 @@ type windowed struct {
 	io.Closer
 }
 
+// Discard skips n bytes.
+func (c *countReader) Discard(n int) (int, error) {
+	m, err := c.r.Discard(n)
+	c.n += int64(m)
+	return m, err
+}
+
+// A spliced reader has other bytes at its start.
+type spliced struct {
+	head []byte
+	r    *countReader
+}
+
+func (s *spliced) Read(p []byte) (int, error) {
+	if len(s.head) > 0 {
+		n := copy(p, s.head)
+		s.head = s.head[n:]
+		return n, nil
+	}
+	return s.r.Read(p)
+}
+
+func (s *spliced) ReadByte() (byte, error) {
+	if len(s.head) > 0 {
+		c := s.head[0]
+		s.head = s.head[1:]
+		return c, nil
+	}
+	return s.r.ReadByte()
+}
+
 func (c *countReader) Peek(n int) ([]byte, error) { return c.r.Peek(n) }
 
 func openXZ(run *run, r *countReader) (io.Reader, func() int64, error) {
@@ -72,14 +107,15 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 // of the dictionary, size of the content.
 const lzmaHeader = 13
 
-// matchLZMA recognises the old format, which has no magic number: the usual
-// properties, a dictionary of a power of two, a size that is unknown or small.
+// matchLZMA recognises the old format, which has no magic number, as liblzma does
+// where it has the choice: the usual properties, a dictionary of a power of two or
+// of one and a half, a size that is unknown or small.
 func matchLZMA(p Probe) Match {
 	if len(p.Head) < lzmaHeader+5 || p.Head[0] != 0x5d || p.Head[lzmaHeader] != 0 {
 		return No
 	}
 	dict, size := binary.LittleEndian.Uint32(p.Head[1:]), binary.LittleEndian.Uint64(p.Head[5:])
-	if dict < lzma.MinDictCap || dict&(dict-1) != 0 || size != 1<<64-1 && size >= 1<<40 {
+	if low := dict & -dict; dict == 0 || dict != low && dict != 3*low || size != 1<<64-1 && size >= 1<<40 {
 		return No
 	}
 	return Maybe
@@ -90,11 +126,20 @@ func openLZMA(run *run, r *countReader) (io.Reader, func() int64, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	// Streams that claim a larger dictionary than is granted seldom use all of
+	// it. One that does has a match beyond it, which is an error.
+	dict := max(min(int64(binary.LittleEndian.Uint32(head[1:])), maxWindow), lzma.MinDictCap)
 	w := &window{run: run}
-	if err := w.grant(int64(binary.LittleEndian.Uint32(head[1:]))); err != nil {
+	if err := w.grant(dict); err != nil {
 		return nil, nil, err
 	}
-	z, err := lzma.ReaderConfig{DictCap: maxWindows}.NewReader(r)
+	header := bytes.Clone(head)
+	binary.LittleEndian.PutUint32(header[1:], uint32(dict))
+	if _, err := r.Discard(lzmaHeader); err != nil {
+		return nil, nil, err
+	}
+	in := &spliced{head: header, r: r}
+	z, err := lzma.ReaderConfig{DictCap: maxWindows}.NewReader(in)
 	if err != nil {
 		w.Close()
 		return nil, nil, err

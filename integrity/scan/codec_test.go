@@ -2,7 +2,10 @@ package scan_test
 
 import (
 	"bytes"
+	"compress/zlib"
+	"encoding/base64"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"io"
 	"slices"
@@ -106,6 +109,20 @@ func TestCodecs(t *testing.T) {
 		{"xz_no_footer", "a.xz", xzOf(long)[:len(xzOf(long))-12], scan.Unknown, scan.Failed, nil},
 		{"xz_check", "a.xz", flip(xzOf(pkl), -40), scan.Unknown, scan.Failed, nil},
 		{"xz_index", "a.xz", flip(xzOf(long), -18), scan.Unknown, scan.Failed, nil},
+		// Written by Python's lzma: x86, delta, both of them, ARM.
+		{"xz_x86_attack", "a", unbase64("/Td6WFoAAATm1rRGAgEEACEBCADSuXTLAQAYgAJjb3MKc3lzdGVtClgEAAAAZWNob4VSLgAAAAANSawhStiJagABMRlZGrCCH7bzfQEAAAAABFla"), scan.Malicious, scan.Complete, bad},
+		{"xz_delta_attack", "a", unbase64("/Td6WFoAAATm1rRGAgEDAQMhAQj0sn4GAQAYgAJjb/MIEAoAavL0l+Sfk/aoYWNobyDvxgAAAAANSawhStiJagABMRlZGrCCH7bzfQEAAAAABFla"), scan.Malicious, scan.Complete, bad},
+		{"xz_two_filters", "a.xz", unbase64("/Td6WFoAAATm1rRGAwIDAQMEACEBCAAAhxGlmOABKACoXQBAAIsp26Bggdi/B8k/3JMJxVNndRDJV23xqL73BIyt5fzPH0FemBb7nPSgFZGrx9rXw8U7ScS8wmRG4wTNmYP8V2K5nNteWQ2y1dYvETrdxDv/DEu7DXXpAklsUDVMs3kuNhCToQekLIB09//bgTOz7t2jFC2Ny+p1UkCCSKtqstbf42Ea0FUgcVlgrSDYoC2jusC4aRl5m3LtD7KXP8YfET871OCD+gAAyjLY/i7T6MoAAcgBqQIAAFXjaTCxxGf7AgAAAAAEWVo="), scan.Clean, scan.Complete, nil},
+		{"xz_arm", "a", unbase64("/Td6WFoAAATm1rRGAgEHACEBCAB8y+BNAQAYgAJjb3MKc3lzdGVtClgEAAAAZWNob4VSLgAAAAANSawhStiJagABMRlZGrCCH7bzfQEAAAAABFla"), scan.Unknown, scan.Inconclusive, nil},
+		{"gzip_long_name", "a", gzipNamed(attack, 5000), scan.Malicious, scan.Complete, bad},
+		{"gzip_long_name_fine", "a", gzipNamed(pkl, 5000), scan.Clean, scan.Complete, nil},
+		{"gzip_zeros_between", "a", slices.Concat(build.Gzip(attack[:9]), make([]byte, 700), build.Gzip(attack[9:])), scan.Malicious, scan.Complete, bad},
+		{"gzip_zeros_behind", "a.gz", append(build.Gzip(pkl), make([]byte, 700)...), scan.Clean, scan.Complete, []string{"scan.compressed.trailing-data"}},
+		{"gzip_checksum", "a.gz", flip(build.Gzip(pkl), -7), scan.Unknown, scan.Failed, nil},
+		{"zfile_attack", "a", zfile("%-19s", attack), scan.Malicious, scan.Complete, bad},
+		{"zfile_of_python_2", "a", zfile("%-20s", attack), scan.Malicious, scan.Complete, bad},
+		{"zfile", "a", zfile("%-19s", pkl), scan.Clean, scan.Complete, nil},
+		{"zfile_not", "ZF.txt", []byte("ZF 0123456789 is the number of a flight\n"), scan.Clean, scan.Complete, nil},
 		{"xz_filter", "a", xzBlock(0x04, 0), scan.Unknown, scan.Inconclusive, nil},
 		{"xz_dictionary", "a", xzBlock(0x21, 40), scan.Unknown, scan.Inconclusive, nil},
 		{"xz_not", "a.xz", []byte("\xfd7zXZ\x00\x00\x04aaaa"), scan.Unknown, scan.Inconclusive, nil},
@@ -114,7 +131,9 @@ func TestCodecs(t *testing.T) {
 		{"lzma_attack", "a.joblib", lzmaOf(attack), scan.Malicious, scan.Complete, bad},
 		{"lzma_trailing", "a.lzma", append(lzmaOf(long), 1, 2, 3), scan.Clean, scan.Complete, []string{"scan.compressed.trailing-data"}},
 		{"lzma_cut", "a.lzma", lzmaOf(noise)[:2000], scan.Unknown, scan.Failed, nil},
-		{"lzma_dictionary", "a", append([]byte("\x5d\x00\x00\x00\x80\xff\xff\xff\xff\xff\xff\xff\xff"), lzmaOf(pkl)[13:]...), scan.Unknown, scan.Inconclusive, nil},
+		{"lzma_dictionary", "a", append([]byte("\x5d\x00\x00\x00\x80\xff\xff\xff\xff\xff\xff\xff\xff"), lzmaOf(pkl)[13:]...), scan.Clean, scan.Complete, nil},
+		{"lzma_dictionary_attack", "a", append([]byte("\x5d\x00\x00\x00\x40\xff\xff\xff\xff\xff\xff\xff\xff"), lzmaOf(attack)[13:]...), scan.Malicious, scan.Complete, bad},
+		{"lzma_odd_dictionary", "a", append([]byte("\x5d\x00\x00\x18\x00\xff\xff\xff\xff\xff\xff\xff\xff"), lzmaOf(attack)[13:]...), scan.Malicious, scan.Complete, bad},
 		{"lzma_not", "a", append([]byte("\x5d\x00\x00\x40\x00"), bytes.Repeat([]byte{0xff}, 40)...), scan.Unknown, scan.Complete, nil},
 
 		{"lz4", "a.pkl.lz4", lz4Of(pkl), scan.Clean, scan.Complete, nil},
@@ -195,4 +214,26 @@ func FuzzSevenzip(f *testing.F) {
 		file := append([]byte("7z\xbc\xaf\x27\x1c\x00\x04"), le.AppendUint32(nil, crc32.ChecksumIEEE(start))...)
 		check(t, "a.7z", slices.Concat(file, start, data), formats)
 	})
+}
+
+func unbase64(s string) []byte {
+	b, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// gzipNamed has a name of n bytes in its header, which the standard library
+// refuses when it is long.
+func gzipNamed(data []byte, n int) []byte {
+	plain := build.Gzip(data)
+	plain[3] |= 8
+	return slices.Concat(plain[:10], bytes.Repeat([]byte("n"), n), []byte{0}, plain[10:])
+}
+
+// zfile is what joblib wrote before version 0.9.3.
+func zfile(width string, data []byte) []byte {
+	packed := compressed(func(w io.Writer) io.WriteCloser { return zlib.NewWriter(w) }, data)
+	return append(fmt.Appendf(nil, "ZF"+width, fmt.Sprintf("%#x", len(data))), packed...)
 }

@@ -4,12 +4,15 @@ import (
 	"bufio"
 	"bytes"
 	"compress/bzip2"
+	"compress/flate"
 	"compress/gzip"
 	"compress/zlib"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
+	"hash/crc32"
 	"io"
 	"path"
 	"slices"
@@ -136,8 +139,9 @@ func magic(m Match, prefixes ...string) func(Probe) Match {
 // compressedFormats lists what is decoded.
 func compressedFormats() []Format {
 	return []Format{
-		compressedFormat{"gzip", []string{".gz", ".tgz", ".joblib"}, magic(Maybe, "\x1f\x8b\x08"), openGzip},
+		compressedFormat{"gzip", []string{".gz", ".tgz", ".joblib"}, magic(Maybe, gzipMagic), openGzip},
 		compressedFormat{"zlib", []string{".z"}, matchZlib, openZlib},
+		compressedFormat{"zfile", []string{".z"}, matchZfile, openZfile},
 		compressedFormat{"bzip2", []string{".bz2"}, magic(Maybe, "BZh"), openBzip2},
 		compressedFormat{"zstd", []string{".zst"}, magic(Maybe, "\x28\xb5\x2f\xfd"), openZstd},
 		compressedFormat{"xz", []string{".xz", ".txz"}, magic(Maybe, xz.Magic), openXZ},
@@ -147,42 +151,122 @@ func compressedFormats() []Format {
 }
 
 func openGzip(_ *run, r *countReader) (io.Reader, func() int64, error) {
-	z, err := gzip.NewReader(r)
-	if err != nil {
-		return nil, nil, err
-	}
-	z.Multistream(false)
-	m := &members{r: r, z: z, end: -1}
-	return m, func() int64 { return m.end }, nil
+	m := &members{r: r, end: -1}
+	return m, func() int64 { return m.end }, m.header()
 }
 
-// members reads the concatenated members of a gzip file and stops, unlike the
-// standard library, without an error where something else follows.
+// members reads the concatenated members of a gzip file, skips zeros between them
+// as Python does, and stops, unlike the standard library, without an error where
+// something else follows. The standard library also refuses long names.
 type members struct {
-	r   *countReader
-	z   *gzip.Reader
-	end int64
+	r    *countReader
+	z    io.Reader // of the member that is open
+	sum  hash.Hash32
+	size uint32
+	end  int64 // behind the last whole member
 }
+
+// header skips the header of a member.
+func (m *members) header() error {
+	var h [10]byte
+	if _, err := io.ReadFull(m.r, h[:]); err != nil {
+		return unexpectedEOF(err)
+	}
+	if string(h[:3]) != gzipMagic {
+		return gzip.ErrHeader
+	}
+	if h[3]&4 != 0 {
+		var n [2]byte
+		if _, err := io.ReadFull(m.r, n[:]); err != nil {
+			return unexpectedEOF(err)
+		}
+		if _, err := io.CopyN(io.Discard, m.r, int64(binary.LittleEndian.Uint16(n[:]))); err != nil {
+			return unexpectedEOF(err)
+		}
+	}
+	for _, flag := range []byte{8, 16} { // name, comment
+		for h[3]&flag != 0 {
+			c, err := m.r.ReadByte()
+			if err != nil {
+				return unexpectedEOF(err)
+			}
+			if c == 0 {
+				break
+			}
+		}
+	}
+	if h[3]&2 != 0 { // checksum of the header, which loaders do not look at
+		if _, err := io.CopyN(io.Discard, m.r, 2); err != nil {
+			return unexpectedEOF(err)
+		}
+	}
+	m.z, m.sum, m.size = flate.NewReader(m.r), crc32.NewIEEE(), 0
+	return nil
+}
+
+const gzipMagic = "\x1f\x8b\x08"
 
 func (m *members) Read(p []byte) (int, error) {
 	for {
 		n, err := m.z.Read(p)
+		m.sum.Write(p[:n])
+		m.size += uint32(n)
 		if n > 0 || !errors.Is(err, io.EOF) {
 			if n > 0 && errors.Is(err, io.EOF) {
 				err = nil
 			}
 			return n, err
 		}
+		var tail [8]byte
+		if _, err := io.ReadFull(m.r, tail[:]); err != nil {
+			return 0, unexpectedEOF(err)
+		}
+		if binary.LittleEndian.Uint32(tail[:]) != m.sum.Sum32() || binary.LittleEndian.Uint32(tail[4:]) != m.size {
+			return 0, gzip.ErrChecksum
+		}
 		m.end = m.r.n
-		head, _ := m.r.r.Peek(3)
-		if string(head) != "\x1f\x8b\x08" {
+		for {
+			if head, _ := m.r.Peek(1); len(head) == 0 || head[0] != 0 {
+				break
+			}
+			if _, err := m.r.ReadByte(); err != nil {
+				return 0, err
+			}
+		}
+		if head, _ := m.r.Peek(3); string(head) != gzipMagic {
 			return 0, io.EOF
 		}
-		if err := m.z.Reset(m.r); err != nil {
+		if err := m.header(); err != nil {
 			return 0, err
 		}
-		m.z.Multistream(false)
 	}
+}
+
+// zfileHeader is the length of what joblib wrote before zlib streams until 2015:
+// a mark and the decoded size in hexadecimal digits.
+const zfileHeader = 2 + 19
+
+func matchZfile(p Probe) Match {
+	if len(p.Head) < zfileHeader+2 || !p.Starts("ZF") {
+		return No
+	}
+	if strings.Trim(string(p.Head[2:zfileHeader]), "0123456789abcdefABCDEFxX_+ \t\n\r\v\f") != "" {
+		return No
+	}
+	return Maybe
+}
+
+// openZfile decodes such a file; Python 2 wrote a space more.
+func openZfile(run *run, r *countReader) (io.Reader, func() int64, error) {
+	if _, err := io.CopyN(io.Discard, r, zfileHeader); err != nil {
+		return nil, nil, unexpectedEOF(err)
+	}
+	if next, _ := r.Peek(1); len(next) == 1 && next[0] == ' ' {
+		if _, err := r.ReadByte(); err != nil {
+			return nil, nil, err
+		}
+	}
+	return openZlib(run, r)
 }
 
 func matchZlib(p Probe) Match {

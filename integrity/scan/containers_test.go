@@ -22,7 +22,7 @@ type container struct {
 }
 
 func containers() []container {
-	return slices.Concat(tarContainers(), zipContainers())
+	return slices.Concat(tarContainers(), zipContainers(), npyContainers())
 }
 
 // TestContainers has one attack in each container, put where the loader finds it
@@ -149,6 +149,35 @@ func zipContainers() []container {
 		{"zip/fine_link", "m.zip", link(16, "x"), ""},
 		{"zip/fine_of_dos", "m.zip", link(10, "/etc/passwd"), ""}, // no reader makes a link of it
 		{"zip/fine_record_in_storage", "m.pt", torchZip(build.TwoDirectories(build.SameInBoth, shown(), nil)[300:]), ""},
+	}
+}
+
+// npyContainers: numpy.load with allow_pickle unpickles an array of objects,
+// however its type is written.
+func npyContainers() []container {
+	const found = "scan.pickle.call-on-load"
+	text := []byte("cos\nsystem\n(S'echo'\ntR.") // nothing that a search for pickles finds
+	npy := func(header string, data []byte) []byte {
+		return append(append(binary.LittleEndian.AppendUint16([]byte("\x93NUMPY\x01\x00"), uint16(len(header))), header...), data...)
+	}
+	of := func(descr string) string {
+		return "{'descr': " + descr + ", 'fortran_order': False, 'shape': (1,), }\n"
+	}
+	return []container{
+		{"npy/object", "a.npy", npy(of("'|O'"), text), found},
+		{"npy/object_8", "a.npy", npy(of("'O8'"), text), found},
+		{"npy/object_by_name", "a.npy", npy(of("'object'"), text), found},
+		{"npy/object_in_list", "a.npy", npy(of("'i4,O'"), text), found},
+		{"npy/raw_literal", "a.npy", npy(of("r'|O'"), text), found},
+		{"npy/two_literals", "a.npy", npy(of("'|' 'O'"), text), found},
+		{"npy/comment", "a.npy", npy(of("# '<f4'\n'|O'"), text), found},
+		{"npy/second_key", "a.npy", npy("{'descr': '<f4', "+of("'|O'")[1:], text), found},
+		{"npy/any_member", "a.npz", build.Zip(build.Member{Name: "evil", Data: npy(of("'|O'"), text)}), found},
+
+		{"npy/fine", "a.npy", npy(of("'<f4'"), []byte("1234")), ""},
+		{"npy/fine_record", "a.npy", npy(of("[('a', '<f4'), ('O', '<i4')]"), []byte("12345678")), ""},
+		{"npy/fine_object", "a.npy", npy(of("'|O'"), build.Harmless()), ""},
+		{"npy/fine_member", "a.npz", build.Zip(build.Member{Name: "a", Data: npy(of("'<f4'"), []byte("1234"))}), ""},
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/integrity/scan/internal/deflate64"
+	"github.com/prerun/prerun/integrity/scan/internal/filter"
 	"github.com/prerun/prerun/integrity/scan/internal/sevenzip"
 	"github.com/prerun/prerun/integrity/scan/internal/tardir"
 )
@@ -359,12 +360,12 @@ func sevenzipDecoder(run *run, c sevenzip.Codec, r io.Reader) (io.Reader, error)
 	case sevenzip.Deflate64:
 		return deflate64.NewReader(r), nil
 	case sevenzip.X86, sevenzip.X86Old:
-		return sevenzip.NewX86(r), nil
+		return filter.NewX86(r), nil
 	case sevenzip.Delta:
 		if len(c.Props) != 1 {
 			return nil, fmt.Errorf("properties of the delta filter: %w", sevenzip.ErrMalformed)
 		}
-		return sevenzip.NewDelta(r, int(c.Props[0])+1), nil
+		return filter.NewDelta(r, int(c.Props[0])+1), nil
 	case sevenzip.BZip2:
 		return bzip2.NewReader(r), nil
 	case sevenzip.Zstd:

@@ -184,6 +184,9 @@ func (npyFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
 func npyAt(ctx context.Context, a *Artifact, out *Sink, off int64, n int) (int64, error) {
 	arr, err := tensorfile.ParseNPY(a.Section(off, a.Size-off), a.Size-off)
 	if err != nil {
+		if cerr := npyBehind(ctx, a, out, off); cerr != nil {
+			return 0, cerr
+		}
 		return 0, fmt.Errorf("array at offset %d: %w", off, err)
 	}
 	if n == 0 {
@@ -199,4 +202,23 @@ func npyAt(ctx context.Context, a *Artifact, out *Sink, off int64, n int) (int64
 		name = fmt.Sprintf("objects-%d", n)
 	}
 	return end, out.Child(ctx, Child{Name: name, Reader: a.Section(off+arr.Offset, arr.Length), Size: arr.Length})
+}
+
+// npyBehind hands over what follows a header that NumPy may understand all the
+// same: its types have more names than are known here, and of an array of objects
+// a pickle follows.
+func npyBehind(ctx context.Context, a *Artifact, out *Sink, off int64) error {
+	var head [12]byte
+	if _, err := a.ReadAt(head[:], off); err != nil || string(head[:6]) != "\x93NUMPY" {
+		return nil
+	}
+	start := off + 10 + int64(binary.LittleEndian.Uint16(head[8:]))
+	if head[6] > 1 {
+		start = off + 12 + int64(binary.LittleEndian.Uint32(head[8:]))
+	}
+	if start >= a.Size {
+		return nil
+	}
+	out.Claim(off, a.Size-off)
+	return out.Child(ctx, Child{Name: "objects", Reader: a.Section(start, a.Size-start), Size: a.Size - start})
 }

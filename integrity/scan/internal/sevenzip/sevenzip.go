@@ -32,7 +32,10 @@ const (
 	LZMA2     = 0x21
 	LZMA      = 0x030101
 	Deflate   = 0x040108
-	Deflate64 = 0x40109
+	Deflate64 = 0x040109
+	Delta     = 0x03
+	X86       = 0x03030103
+	X86Old    = 0x04 // in older archives
 	BZip2     = 0x040202
 	Zstd      = 0x04f71101
 	LZ4       = 0x04f71104

@@ -17,8 +17,11 @@ import (
 	"hash/crc32"
 	"hash/crc64"
 	"io"
+	"slices"
 
 	"github.com/ulikunitz/xz/lzma"
+
+	"github.com/prerun/prerun/integrity/scan/internal/filter"
 )
 
 // Magic starts every stream.
@@ -27,7 +30,7 @@ const Magic = "\xfd7zXZ\x00"
 // ErrCorrupt is wrapped for data that breaks the format.
 var ErrCorrupt = errors.New("corrupt xz data")
 
-// ErrUnsupported is wrapped for filters other than LZMA2.
+// ErrUnsupported is wrapped for filters other than LZMA2, x86 and delta.
 var ErrUnsupported = errors.New("unsupported xz filter")
 
 // A Source is what a [Reader] reads from; nothing is read ahead of need.
@@ -166,22 +169,21 @@ func (r *Reader) startBlock(size int) error {
 			r.claims[i] = v + 1
 		}
 	}
-	if body[1]&3 != 0 {
-		return fmt.Errorf("%d filters: %w", body[1]&3+1, ErrUnsupported)
-	}
-	id, err1 := vli(rest)
-	n, err2 := vli(rest)
-	if err := errors.Join(err1, err2); err != nil {
+	before, err := filters(rest, int(body[1]&3))
+	if err != nil {
 		return err
 	}
-	if id != 0x21 {
+	id, props, err := filterFlags(rest)
+	if err != nil {
+		return err
+	}
+	if id != lzma2 {
 		return fmt.Errorf("filter %#x: %w", id, ErrUnsupported)
 	}
-	prop, err := rest.ReadByte()
-	if n != 1 || err != nil {
+	if len(props) != 1 {
 		return fmt.Errorf("properties of the filter: %w", ErrCorrupt)
 	}
-	dict, err := lzma.DecodeDictCap(prop)
+	dict, err := lzma.DecodeDictCap(props[0])
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, ErrCorrupt)
 	}
@@ -202,8 +204,52 @@ func (r *Reader) startBlock(size int) error {
 		r.sum = none{} // kinds that nobody has defined are skipped by their size
 	}
 	r.dataAt, r.decoded = r.src.n, 0
-	r.body, err = lzma.Reader2Config{DictCap: int(dict)}.NewReader2(&r.src)
-	return err
+	if r.body, err = (lzma.Reader2Config{DictCap: int(dict)}).NewReader2(&r.src); err != nil {
+		return err
+	}
+	for _, undo := range slices.Backward(before) {
+		r.body = undo(r.body)
+	}
+	return nil
+}
+
+// Numbers of filters.
+const (
+	delta = 0x03
+	x86   = 0x04
+	lzma2 = 0x21
+)
+
+// filters reads n filters that stand before the compression.
+func filters(rest *bytes.Reader, n int) (undo []func(io.Reader) io.Reader, err error) {
+	for range n {
+		id, props, err := filterFlags(rest)
+		switch {
+		case err != nil:
+			return nil, err
+		case id == delta && len(props) == 1:
+			undo = append(undo, func(r io.Reader) io.Reader { return filter.NewDelta(r, int(props[0])+1) })
+		case id == x86 && len(bytes.Trim(props, "\x00")) == 0: // they are where the code starts
+			undo = append(undo, filter.NewX86)
+		default:
+			return nil, fmt.Errorf("filter %#x: %w", id, ErrUnsupported)
+		}
+	}
+	return undo, nil
+}
+
+func filterFlags(rest *bytes.Reader) (id uint64, props []byte, err error) {
+	id, err1 := vli(rest)
+	n, err2 := vli(rest)
+	if err := errors.Join(err1, err2); err != nil {
+		return 0, nil, err
+	}
+	if n > uint64(rest.Len()) {
+		return 0, nil, fmt.Errorf("properties of a filter: %w", ErrCorrupt)
+	}
+	props = make([]byte, n)
+	_, err = io.ReadFull(rest, props)
+	return id, props, err
 }
 
 // endBlock reads the padding and the check of a block.

@@ -1,4 +1,5 @@
-package sevenzip
+// Package filter undoes what 7z and xz may do to content before they compress it.
+package filter
 
 import (
 	"encoding/binary"
@@ -6,16 +7,9 @@ import (
 	"io"
 )
 
-// X86 is the filter that 7z puts before LZMA where the content may be machine
-// code: it turns the relative targets of calls and jumps into absolute ones.
-// The older archives name it by a second number.
-const (
-	X86    = 0x03030103
-	X86Old = 0x04
-)
-
-// NewX86 undoes the filter on what r yields, as the public domain LZMA SDK
-// describes it.
+// NewX86 undoes, on what r yields, the filter that stands before LZMA where the
+// content may be machine code: it turns the relative targets of calls and jumps
+// into absolute ones. The public domain LZMA SDK describes it.
 func NewX86(r io.Reader) io.Reader { return &x86{r: r, last: -1, buf: make([]byte, 0, 32<<10)} }
 
 type x86 struct {
@@ -105,10 +99,8 @@ func (x *x86) undo() int {
 	return i
 }
 
-// Delta is the filter that stores differences of bytes at a distance.
-const Delta = 0x03
-
-// NewDelta undoes the filter on what r yields.
+// NewDelta undoes, on what r yields, the filter that stores differences of bytes
+// at a distance.
 func NewDelta(r io.Reader, distance int) io.Reader {
 	return &delta{r: r, last: make([]byte, distance)}
 }
