@@ -38,7 +38,7 @@ var formatNotes = map[string]formatNote{
 	"safetensors":   {"safetensors", "header: strict JSON, ranges without hole, overlap or excess, types, shapes; code in metadata", "tensor bytes are not read"},
 	"npy":           {"NumPy arrays", "header, size, data behind the array; an array of objects is read as a pickle", "numbers are not read"},
 	"onnx":          {"ONNX", "graphs, functions and tensors wherever they nest: paths of external data, custom domains, Python operators, size claims, recursion", "what operators compute"},
-	"tensorflow":    {"SavedModels, MetaGraphs, frozen graphs", "operators of all graphs and functions: files, Python, native code; layers of Keras in old SavedModels", "what operators compute"},
+	"tensorflow":    {"SavedModels, MetaGraphs, frozen graphs", "operators of all graphs and functions: files, Python, native code; names of files, followed through graph and functions; layers of Keras in old SavedModels", "what operators compute"},
 	"gguf":          {"GGUF", "metadata, chat templates, layout of tensors", "tensor bytes are not read"},
 	"text":          {"plain text", "whether it is text; pointers of Git LFS in the place of models are gaps", "-"},
 	"json":          {"JSON, above all configuration of Hugging Face repositories", "`auto_map`, `trust_remote_code`, other repositories, custom pipelines, imported names, Hydra targets, templates, indices of shards", "-"},

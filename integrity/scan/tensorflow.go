@@ -21,7 +21,7 @@ type tensorflowFormat struct{}
 var (
 	ruleTFFile = prerun.Rule{
 		ID: "scan.tensorflow.file-operator", Title: "operator that touches files", Severity: prerun.High,
-		Help: "The graph reads, writes or lists files of the host while it runs, under a name that the model chooses. A model for inference needs none of these operators. Saving, restoring and decoding, which every SavedModel has, are not meant.",
+		Help: "The graph reads, writes or lists files of the host while it runs, under a name that the model chooses. A model for inference needs none of these operators. Saving and restoring, which every SavedModel has, are meant only where the graph gives them a name of its own instead of the one that the saver feeds: high for one outside of the model, medium for one that is computed or comes from an input.",
 		Refs: []prerun.Reference{refTraversal, refUnsafeModel},
 	}
 	ruleTFAsset = prerun.Rule{
@@ -99,17 +99,13 @@ type tfScan struct {
 	w     *wire.Reader
 	nodes int
 	seen  map[string]bool
-
-	// What is needed to tell an operator that is given a file of the host.
-	outside map[string]string // constants that name such a file, by node
-	named   map[string]tfUse  // inputs of nodes that take the names of files
+	flow  *tfFlow
+	scope string // the function whose nodes are read; "" for the graph
 }
 
 func (tensorflowFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
-	s := &tfScan{
-		a: a, out: out, w: wire.NewReader(a, a.Size), seen: make(map[string]bool),
-		outside: make(map[string]string), named: make(map[string]tfUse),
-	}
+	s := &tfScan{a: a, out: out, w: wire.NewReader(a, a.Size), seen: make(map[string]bool), flow: newTFFlow()}
+	defer func() { a.run.release(Memory, s.flow.kept) }()
 	whole := wire.Field{Len: a.Size}
 	var err error
 	switch {
@@ -123,7 +119,9 @@ func (tensorflowFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	case tfNode(a.Probe):
 		// A MetaGraph can be made to start like a graph; then nothing but the
 		// other reading finds its nodes. What that one cannot read says nothing.
-		if err = s.graph(whole); tfMeta(a.Probe) {
+		err = s.graph(whole)
+		s.files()
+		if tfMeta(a.Probe) {
 			err = firstBudget(err, s.metaGraph(whole))
 		}
 	default:
@@ -132,7 +130,6 @@ func (tensorflowFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	if s.nodes == 0 && !errors.Is(err, ErrBudget) {
 		return fmt.Errorf("tensorflow: no nodes: %w", ErrNotFormat)
 	}
-	s.namedFiles()
 	out.Fact("framework", "tensorflow")
 	if err == nil {
 		out.Claim(0, a.Size)
@@ -148,7 +145,15 @@ func firstBudget(err, second error) error {
 	return err
 }
 
+// files judges the names of files of one graph, and forgets the graph.
+func (s *tfScan) files() {
+	s.flow.files(s.out)
+	s.a.run.release(Memory, s.flow.kept)
+	s.flow = newTFFlow()
+}
+
 func (s *tfScan) metaGraph(f wire.Field) error {
+	defer s.files()
 	return s.w.Walk(f.Off, f.End(), func(g wire.Field) error {
 		switch {
 		case g.Is(1, wire.Bytes):
@@ -164,6 +169,10 @@ func (s *tfScan) metaGraph(f wire.Field) error {
 			})
 		case g.Is(2, wire.Bytes):
 			return s.graph(g)
+		case g.Is(3, wire.Bytes): // of the saver: the name of the tensor that it feeds
+			return lenient(s.tensorName(g, s.flow.savers))
+		case g.Is(4, wire.Bytes):
+			return lenient(s.collection(g))
 		case g.Is(6, wire.Bytes):
 			return s.asset(g)
 		case g.Is(7, wire.Bytes):
@@ -176,12 +185,35 @@ func (s *tfScan) metaGraph(f wire.Field) error {
 // asset checks where a file that the graph needs is said to be.
 func (s *tfScan) asset(f wire.Field) error {
 	return s.w.Walk(f.Off, f.End(), func(g wire.Field) error {
-		if !g.Is(2, wire.Bytes) {
+		switch {
+		case g.Is(1, wire.Bytes):
+			return lenient(s.below(f, 1, func(t wire.Field) error { return s.tensorName(t, s.flow.assets) }))
+		case !g.Is(2, wire.Bytes):
 			return nil
 		}
 		name, _, err := s.w.Text(g, ProbeSize)
 		if shown := excerpt(name, 120); err == nil && outside(name) {
 			graphFinding(s.out, ruleTFAsset, 0, flatbuf.Range{Off: f.At, Len: f.End() - f.At}, shown, "the asset %q is outside the model", shown)
+		}
+		return err
+	})
+}
+
+// collection reads the assets that TensorFlow 1 lists in a collection: the name
+// of it (1), and in its value (2) a list (5) of messages (1) with their type (1)
+// and content (2).
+func (s *tfScan) collection(f wire.Field) error {
+	name := ""
+	return s.w.Walk(f.Off, f.End(), func(g wire.Field) (err error) {
+		switch {
+		case g.Is(1, wire.Bytes):
+			name, _, err = s.w.Text(g, 100)
+		case g.Is(2, wire.Bytes) && name == "saved_model_assets":
+			return s.below(g, 5, func(list wire.Field) error {
+				return s.below(list, 1, func(message wire.Field) error {
+					return s.below(message, 2, s.asset)
+				})
+			})
 		}
 		return err
 	})
@@ -209,19 +241,79 @@ func (s *tfScan) graph(f wire.Field) error {
 		case g.Is(1, wire.Bytes):
 			return s.node(g)
 		case g.Is(2, wire.Bytes): // library of functions
-			return s.w.Walk(g.Off, g.End(), func(h wire.Field) error {
-				if !h.Is(1, wire.Bytes) {
-					return nil
-				}
-				return s.w.Walk(h.Off, h.End(), func(n wire.Field) error {
-					if n.Is(3, wire.Bytes) {
-						return s.node(n)
-					}
-					return nil
-				})
-			})
+			return s.below(g, 1, s.function)
 		}
 		return nil
+	})
+}
+
+// function reads a function of the library: its signature, nodes and results.
+func (s *tfScan) function(f wire.Field) error {
+	var sc tfScope
+	name := ""
+	err := s.w.Walk(f.Off, f.End(), func(g wire.Field) error {
+		switch {
+		case g.Is(1, wire.Bytes):
+			return lenient(s.signature(g, &name, &sc))
+		case g.Is(4, wire.Bytes) && len(sc.returns) < 10_000:
+			return lenient(s.below(g, 2, func(t wire.Field) error {
+				from, _, err := s.w.Text(t, 300)
+				sc.returns = append(sc.returns, from)
+				return err
+			}))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	sc.nodes = make(map[string]*tfScopeNode)
+	if name == "" {
+		name = "\x00"
+	}
+	s.flow.scopes[name] = &sc
+	s.scope = name
+	err = s.below(f, 3, s.node)
+	s.scope = ""
+	return err
+}
+
+// signature reads the name and the arguments of a function.
+func (s *tfScan) signature(f wire.Field, name *string, sc *tfScope) error {
+	return s.w.Walk(f.Off, f.End(), func(g wire.Field) (err error) {
+		switch {
+		case g.Is(1, wire.Bytes):
+			*name, _, err = s.w.Text(g, 300)
+		case g.Is(2, wire.Bytes) && len(sc.args) < 10_000:
+			var arg string
+			err = s.below(g, 1, func(t wire.Field) (err error) {
+				arg, _, err = s.w.Text(t, 300)
+				return err
+			})
+			sc.args = append(sc.args, arg)
+		}
+		return err
+	})
+}
+
+// lenient passes over what merely follows names: a message may be read as one
+// that it is not.
+func lenient(err error) error {
+	if errors.Is(err, ErrBudget) {
+		return err
+	}
+	return nil
+}
+
+// tensorName takes the node of a tensor that is named first in a message.
+func (s *tfScan) tensorName(f wire.Field, into map[string]bool) error {
+	return s.below(f, 1, func(t wire.Field) error {
+		name, _, err := s.w.Text(t, 300)
+		node, _, _ := strings.Cut(name, ":")
+		if len(into) < 10_000 {
+			into[node] = true
+		}
+		return err
 	})
 }
 
@@ -240,36 +332,28 @@ var tfOperators = map[string]prerun.Rule{
 	"PyFunc": ruleTFPython, "PyFuncStateless": ruleTFPython, "EagerPyFunc": ruleTFPython, "PyCall": ruleTFPython, "ShellExecute": ruleTFPython,
 }
 
-// tfNamed are operators of ordinary graphs that take the name of a file: a
-// constant that leads out of the model's folder is none that they are given.
-var tfNamed = map[string]bool{
-	"InitializeTableFromTextFile": true, "InitializeTableFromTextFileV2": true,
-	"Save": true, "SaveSlices": true, "SaveV2": true, "Restore": true, "RestoreSlice": true, "RestoreV2": true, "MergeV2Checkpoints": true,
-	"CacheDataset": true, "CacheDatasetV2": true, "CreateSummaryFileWriter": true, "CreateSummaryDbWriter": true,
-	"LoadAndRemapMatrix": true, "GenerateVocabRemapping": true, "ShardedFilename": true,
-}
-
-// maxInputs bounds the inputs of one operator that are followed; those that
-// name files are among the first.
-const maxInputs = 8
+// maxInputs bounds the inputs of one operator that are followed.
+const maxInputs = 10_000
 
 func (s *tfScan) node(f wire.Field) error {
 	var name, op, output string
-	var inputs []string
+	n := tfScopeNode{at: f}
 	err := s.w.Walk(f.Off, f.End(), func(g wire.Field) (err error) {
 		switch {
 		case g.Is(1, wire.Bytes):
 			name, _, err = s.w.Text(g, 300)
 		case g.Is(2, wire.Bytes):
 			op, _, err = s.w.Text(g, 100)
-		case g.Is(3, wire.Bytes) && len(inputs) < maxInputs:
+		case g.Is(3, wire.Bytes) && len(n.inputs) < maxInputs:
 			var input string
 			input, _, err = s.w.Text(g, 300)
-			inputs = append(inputs, input)
+			if !strings.HasPrefix(input, "^") {
+				n.inputs = append(n.inputs, input)
+			}
 		case g.Is(5, wire.Bytes) && op == "PrintV2":
 			return s.printed(g, &output)
-		case g.Is(5, wire.Bytes) && op == "Const":
-			return s.constant(g, name)
+		case g.Is(5, wire.Bytes):
+			return lenient(s.attribute(g, &n))
 		}
 		return err
 	})
@@ -278,13 +362,8 @@ func (s *tfScan) node(f wire.Field) error {
 	}
 	s.nodes++
 	s.out.Operator(Operator{Kind: "tensorflow", Name: op, Location: prerun.Location{Offset: f.At, Length: f.End() - f.At}})
-	if tfNamed[op] {
-		for _, input := range inputs {
-			if input, _, _ = strings.Cut(input, ":"); len(s.named) < 10_000 {
-				s.named[input] = tfUse{op, f}
-			}
-		}
-	}
+	n.op = op
+	s.flow.keep(s.a, s.scope, name, &n)
 	if output != "" && !s.seen[op] {
 		s.seen[op] = true
 		s.finding(ruleTFFile, f, op, "operator %s writes to %q", op, excerpt(output, 120))
@@ -308,23 +387,50 @@ func (s *tfScan) finding(rule prerun.Rule, f wire.Field, key, format string, arg
 	graphFinding(s.out, rule, 0, flatbuf.Range{Off: f.At, Len: f.End() - f.At}, key, format, args...)
 }
 
-// constant keeps a text that leads out of the model's folder, if it may be the
-// name of a file: attributes hold a value (2), that a tensor (8), and that
-// strings (8).
-func (s *tfScan) constant(f wire.Field, node string) error {
-	return s.below(f, 2, func(v wire.Field) error {
-		return s.below(v, 8, func(t wire.Field) error {
-			return s.below(t, 8, func(g wire.Field) error {
-				if g.Len == 0 || g.Len > ProbeSize || len(s.outside) >= 10_000 {
-					return nil
-				}
-				text, _, err := s.w.Text(g, ProbeSize)
-				if err == nil && outside(text) {
-					s.outside[node] = text
-				}
-				return err
-			})
+// attribute keeps what an attribute says of names: a function (10), functions in
+// a list (1, 9), and of a tensor (8) its texts (8), or its content (4).
+func (s *tfScan) attribute(f wire.Field, n *tfScopeNode) error {
+	call := func(g wire.Field) error {
+		return s.below(g, 1, func(t wire.Field) error {
+			name, _, err := s.w.Text(t, 300)
+			if len(n.calls) < 1000 {
+				n.calls = append(n.calls, name)
+			}
+			return err
 		})
+	}
+	return s.below(f, 2, func(v wire.Field) error {
+		return s.w.Walk(v.Off, v.End(), func(g wire.Field) error {
+			switch {
+			case g.Is(10, wire.Bytes):
+				return call(g)
+			case g.Is(1, wire.Bytes):
+				return s.below(g, 9, call)
+			case g.Is(8, wire.Bytes):
+				return s.texts(g, n)
+			}
+			return nil
+		})
+	})
+}
+
+// texts keeps those of a tensor that may be names of files.
+func (s *tfScan) texts(f wire.Field, n *tfScopeNode) error {
+	return s.w.Walk(f.Off, f.End(), func(g wire.Field) error {
+		if !g.Is(4, wire.Bytes) && !g.Is(8, wire.Bytes) || len(n.texts) >= 1000 || g.Len == 0 || g.Len > ProbeSize {
+			return nil
+		}
+		text, _, err := s.w.Text(g, ProbeSize)
+		all := []string{text}
+		if g.Num == 4 {
+			all = tfTexts([]byte(text))
+		}
+		for _, t := range all {
+			if t != "" && (outside(t) || tfPart(t)) {
+				n.texts = append(n.texts, t)
+			}
+		}
+		return err
 	})
 }
 
@@ -350,23 +456,6 @@ func (s *tfScan) printed(f wire.Field, output *string) error {
 			return err
 		})
 	})
-}
-
-// A tfUse is an operator that takes the name of a file.
-type tfUse struct {
-	op string
-	at wire.Field
-}
-
-// namedFiles reports operators that are given a file of the host. Ordinary ones
-// get an asset or a name of the program that loads the model.
-func (s *tfScan) namedFiles() {
-	for _, input := range sortedKeys(s.named) {
-		if name, ok := s.outside[input]; ok {
-			shown, use := excerpt(name, 120), s.named[input]
-			s.finding(ruleTFFile, use.at, shown, "operator %s takes the file %q", use.op, shown)
-		}
-	}
 }
 
 // kerasLayer reads an object of Keras in a message: its kind and its metadata,
