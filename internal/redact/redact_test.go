@@ -75,6 +75,33 @@ func TestExcerpt(t *testing.T) {
 	}
 }
 
+// What the traits of a text rule out must not have matched.
+func FuzzText(f *testing.F) {
+	for _, s := range []string{
+		"key sk-ant-REDACTED.", "rk_live_abcdefghijklmnop0123", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abcdefgh",
+		"xoxb-abcdefghijklmnop ghs_abcdefghijklmnop AKIAIOSFODNN7EXAMPLE SG.abcdefghijklmnop ya29.abcdefghijklmnop",
+		"paſſword: hunter22 toKen=abcdefgh", "API-KEY=abcdefgh", "x\nBEARER\fabcdefgh", "Pwd:abcd", "authorization : basic abcdefgh",
+		"HTTPS://bob:s3cr3t@example.org/x", "a@b.cd", "078-05-1120", "4111 1111-1111 1111", "00 49 30 123 +49301234567", "(555) 123-4567",
+		"-----BEGIN PRIVATE KEY-----", strings.Repeat("Ab3/", 12) + "=", "hf_abcdefghijklmnop://x:password=abcdefgh@a.bc", "\xff+1\xff2345678",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if got, want := redact.Text(s), redact.TextByAll(s); got != want {
+			t.Fatalf("%q became %q, and by all expressions %q", s, got, want)
+		}
+	})
+}
+
+func BenchmarkExcerpt(b *testing.B) {
+	text := []byte("REDUCE calls torch.storage._load_from_bytes: a second pickle, loaded without a check")
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		redact.Excerpt(text, 120)
+	}
+}
+
 func FuzzExcerpt(f *testing.F) {
 	f.Add([]byte("mail a@b.c \x1b\xff\u202e"), 12)
 	f.Fuzz(func(t *testing.T, b []byte, max int) {
