@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -100,7 +101,7 @@ type run struct {
 	dropped bool  // a finding was not recorded
 	tries   int   // of something hidden
 
-	free [][]byte // windows that nobody uses
+	free *sync.Pool // of windows that nobody uses, each a *[searchWindow]byte
 
 	size     int64 // of the top-level file
 	expanded int64 // bytes decoded from all streams, once each
@@ -108,9 +109,10 @@ type run struct {
 }
 
 // newRun starts the clock of one file of that size. The caller must call cancel.
-func newRun(ctx context.Context, lim Limits, formats []entry, size int64) (*run, context.Context, context.CancelFunc) {
+func (t *target) newRun(ctx context.Context, size int64) (*run, context.Context, context.CancelFunc) {
+	lim := t.scanner.Limits.withDefaults()
 	ctx, cancel := context.WithTimeout(ctx, lim.Time)
-	return &run{lim: lim, formats: formats, size: size, done: ctx.Done()}, ctx, cancel
+	return &run{lim: lim, formats: t.formats, rules: t.rules, size: size, done: ctx.Done(), free: &t.free}, ctx, cancel
 }
 
 func (r *run) limit(res Resource) int64 {
@@ -166,12 +168,10 @@ func (r *run) left(res Resource) int64 {
 // buffer returns a window of searchWindow bytes for one caller, and recycle
 // takes it back.
 func (r *run) buffer() []byte {
-	if n := len(r.free) - 1; n >= 0 {
-		b := r.free[n]
-		r.free = r.free[:n]
-		return b
+	if b, ok := r.free.Get().(*[searchWindow]byte); ok {
+		return b[:]
 	}
 	return make([]byte, searchWindow)
 }
 
-func (r *run) recycle(b []byte) { r.free = append(r.free, b) }
+func (r *run) recycle(b []byte) { r.free.Put((*[searchWindow]byte)(b)) }

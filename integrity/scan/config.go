@@ -141,7 +141,7 @@ func (configFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	case a.Size > maxOther && !config:
 		return a.table(out)
 	}
-	data, err := a.Bytes(0, a.Size)
+	data, err := a.peek(0, a.Size)
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,12 @@ func (r *run) unclaimed(ctx context.Context, a *Artifact, out *Sink, recognised 
 }
 
 func (r *run) search(ctx context.Context, a *Artifact, out *Sink, h span) error {
+	if w, err := a.held(h.off, h.end-h.off); w != nil {
+		if err == nil {
+			_, err = r.window(ctx, a, out, h, w, h.off)
+		}
+		return err
+	}
 	buf := r.buffer()
 	defer r.recycle(buf)
 	held := 0 // carried over from the window before, so that reads only go forward
@@ -47,28 +53,42 @@ func (r *run) search(ctx context.Context, a *Artifact, out *Sink, h span) error 
 		if _, err := a.ReadAt(w[held:], off+int64(held)); err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
-		if off == h.off && off > 0 && front(w, h.end-off) {
-			if done, err := r.tentative(ctx, a, out, h); done || err != nil {
-				return err
-			}
+		if done, err := r.window(ctx, a, out, h, w, off); done || err != nil {
+			return err
 		}
-		limit := len(w)
-		if off+int64(len(w)) < h.end {
-			limit -= searchOverlap
-		}
-		for i := range limit {
-			if !magicStart[w[i]] && off+int64(i) > 0 {
-				continue
-			}
-			done, err := r.hit(ctx, a, out, w[i:], span{off + int64(i), h.end})
-			if done || err != nil {
-				return err
-			}
-		}
+		limit := searched(h, w, off)
 		held = copy(buf, w[limit:])
 		off += int64(limit)
 	}
 	return nil
+}
+
+// searched is how much of a window at off is searched before the next one.
+func searched(h span, w []byte, off int64) int {
+	if off+int64(len(w)) < h.end {
+		return len(w) - searchOverlap
+	}
+	return len(w)
+}
+
+// window searches bytes at off. It reports done when the rest of the range was
+// taken over by something found there.
+func (r *run) window(ctx context.Context, a *Artifact, out *Sink, h span, w []byte, off int64) (done bool, err error) {
+	if off == h.off && off > 0 && front(w, h.end-off) {
+		if done, err := r.tentative(ctx, a, out, h); done || err != nil {
+			return done, err
+		}
+	}
+	for i := range searched(h, w, off) {
+		if !magicStart[w[i]] && off+int64(i) > 0 {
+			continue
+		}
+		done, err := r.hit(ctx, a, out, w[i:], span{off + int64(i), h.end})
+		if done || err != nil {
+			return done, err
+		}
+	}
+	return false, nil
 }
 
 // magicStart marks the bytes that a magic number of interest starts with.

@@ -94,14 +94,14 @@ func (r *run) formatsOf(ctx context.Context, a *Artifact, out *Sink) []claimant 
 // edges reads the ends of the artefact that recognition looks at.
 func (a *Artifact) edges() (err error) {
 	n := min(a.Size, ProbeSize)
-	if a.Head, err = a.Bytes(0, n); err != nil {
+	if a.Head, err = a.peek(0, n); err != nil {
 		return err
 	}
 	if a.Size <= ProbeSize {
 		a.Tail = a.Head
 		return nil
 	}
-	a.Tail, err = a.Bytes(a.Size-n, n)
+	a.Tail, err = a.peek(a.Size-n, n)
 	return err
 }
 

@@ -154,6 +154,15 @@ func (x *expanded) ReadAt(p []byte, off int64) (n int, err error) {
 	return n + m, err
 }
 
+// view implements viewer for what one piece holds.
+func (x *expanded) view(off, n int64) ([]byte, int64) {
+	i, at := off/searchWindow, off%searchWindow
+	if n == 0 || off+n > x.held || i >= int64(len(x.head)) || n > int64(len(x.head[i]))-at {
+		return nil, 0
+	}
+	return x.head[i][at : at+n], 0
+}
+
 func (x *expanded) decodeAt(p []byte, off int64) (int, error) {
 	if x.cur == nil || off < x.pos {
 		closeReader(x.cur)

@@ -92,6 +92,11 @@ func (p Probe) Ext() string { return strings.ToLower(path.Ext(p.Base())) }
 // Starts reports whether the content starts with that magic number.
 func (p Probe) Starts(magic string) bool { return bytes.HasPrefix(p.Head, []byte(magic)) }
 
+// holds reports whether either end holds that text.
+func (p Probe) holds(text string) bool {
+	return bytes.Contains(p.Head, []byte(text)) || bytes.Contains(p.Tail, []byte(text))
+}
+
 // An Artifact is one file, or one thing inside a file, as a format reads it.
 // Reads are charged to the budget that the whole file shares.
 type Artifact struct {
@@ -99,6 +104,8 @@ type Artifact struct {
 	r   io.ReaderAt
 	run *run
 	lvl int // levels of nesting above it
+
+	zip *zipRead // once a format read it as one
 
 	tentative bool // a range that merely starts like something
 	dormant   bool // not reached by loading
@@ -162,7 +169,7 @@ func (a *Artifact) small(out *Sink, what string) ([]byte, error) {
 		out.Gap(fmt.Sprintf("%s of %d bytes; %d are read", what, a.Size, maxConfig), 0, 0)
 		return nil, nil
 	}
-	data, err := a.Bytes(0, a.Size)
+	data, err := a.peek(0, a.Size)
 	if err != nil {
 		return nil, err
 	}

@@ -29,15 +29,14 @@ func (kerasArchiveFormat) Info() Info {
 }
 
 func (kerasArchiveFormat) Match(p Probe) Match {
-	head := string(p.Head) + string(p.Tail)
-	if zipAtStart(p) && strings.Contains(head, "config.json") && strings.Contains(head, "metadata.json") {
+	if zipAtStart(p) && p.holds("config.json") && p.holds("metadata.json") {
 		return Maybe
 	}
 	return No
 }
 
 func (kerasArchiveFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
-	dir, err := zipdir.Read(a, a.Size, func() error { return a.Spend(Entries, 1) })
+	dir, err := a.zipDir()
 	if errors.Is(err, ErrBudget) {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/prerun/prerun"
-	"github.com/prerun/prerun/integrity/scan/internal/zipdir"
 )
 
 // llamafileFormat recognises llamafiles: a program for several systems with a
@@ -55,7 +54,7 @@ func apeMagic(head []byte) bool {
 }
 
 func (llamafileFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
-	dir, err := zipdir.Read(a, a.Size, func() error { return a.Spend(Entries, 1) })
+	dir, err := a.zipDir()
 	switch {
 	case errors.Is(err, ErrBudget):
 		return err

@@ -222,7 +222,7 @@ func (ocdbtFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 		out.Gap(fmt.Sprintf("manifest of %d bytes; %d are read", a.Size, maxManifest), 0, 0)
 		return nil
 	}
-	data, err := a.Bytes(0, a.Size)
+	data, err := a.peek(0, a.Size)
 	if err != nil {
 		return err
 	}

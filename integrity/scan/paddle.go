@@ -197,7 +197,7 @@ func graphJSON(a *Artifact, out *Sink, id, telling string) (*strictjson.Value, e
 		out.Gap(fmt.Sprintf("graph of %d bytes; %d are read", a.Size, min(maxGraphJSON, a.Left(Memory))), 0, 0)
 		return nil, nil
 	}
-	data, err := a.Bytes(0, a.Size)
+	data, err := a.peek(0, a.Size)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"path"
 	"runtime"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -168,6 +169,7 @@ type target struct {
 	formats []entry
 	rules   *rulebook
 	cache   *sealed // nil keeps nothing
+	free    sync.Pool
 }
 
 // entry scans what stands under one name.
@@ -296,6 +298,7 @@ func (t *target) open(ctx context.Context, name, real string) FileResult {
 // content scans one top-level file, which stands at real, or remembers a scan
 // of it.
 func (t *target) content(ctx context.Context, name, real string, r io.ReaderAt, size int64) FileResult {
+	r = inMemory(r, size)
 	if t.cache != nil {
 		return t.cached(ctx, name, real, r, size)
 	}
@@ -309,9 +312,8 @@ func (t *target) content(ctx context.Context, name, real string, r io.ReaderAt, 
 
 // fresh scans one top-level file, but for its digest.
 func (t *target) fresh(ctx context.Context, name string, r io.ReaderAt, size int64, tree *Tree) FileResult {
-	run, timed, cancel := newRun(ctx, t.scanner.Limits.withDefaults(), t.formats, size)
+	run, timed, cancel := t.newRun(ctx, size)
 	defer cancel()
-	run.rules = t.rules
 	a := &Artifact{
 		Probe: Probe{Path: prerun.EscapePath(name), Name: name, Size: size, Tree: tree},
 		r:     r,
@@ -376,6 +378,12 @@ const factWeightsOnly = "weights_only"
 // what was scanned, whatever it costs.
 func hashOf(ctx context.Context, r io.ReaderAt, size int64, also ...hash.Hash) (digest.Digest, error) {
 	h := sha256.New()
+	if whole, _ := viewOf(r, 0, size); whole != nil {
+		for _, w := range append(also, h) {
+			w.Write(whole)
+		}
+		return digestx.FromSHA256(h.Sum(nil)), context.Cause(ctx)
+	}
 	buf := make([]byte, min(size, 1<<20))
 	for off := int64(0); off < size; {
 		if err := context.Cause(ctx); err != nil {

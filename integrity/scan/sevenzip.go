@@ -5,6 +5,7 @@ import (
 	"compress/bzip2"
 	"compress/flate"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash"
@@ -20,6 +21,7 @@ import (
 	"github.com/prerun/prerun/integrity/scan/internal/filter"
 	"github.com/prerun/prerun/integrity/scan/internal/sevenzip"
 	"github.com/prerun/prerun/integrity/scan/internal/tardir"
+	"github.com/prerun/prerun/integrity/scan/internal/xz"
 )
 
 // sevenzipFormat reads 7z archives. Files of one folder share a compressed
@@ -331,8 +333,9 @@ func sevenzipDecoder(run *run, c sevenzip.Codec, r io.Reader) (io.Reader, error)
 		}
 		// The codec has the first five bytes of the old format's header.
 		head := slices.Concat(c.Props, make([]byte, 8))
-		for i := range 8 {
-			head[5+i] = byte(c.Size >> (8 * i))
+		binary.LittleEndian.PutUint64(head[5:], uint64(c.Size))
+		if dict := int64(binary.LittleEndian.Uint32(head[1:])); c.Size < dict {
+			binary.LittleEndian.PutUint32(head[1:], uint32(max(c.Size, lzma.MinDictCap))) // it cannot use more
 		}
 		z, _, err := openLZMA(run, newCountReader(io.MultiReader(bytes.NewReader(head), r)))
 		return z, err
@@ -344,12 +347,13 @@ func sevenzipDecoder(run *run, c sevenzip.Codec, r io.Reader) (io.Reader, error)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", err, sevenzip.ErrMalformed)
 		}
-		dict = max(dict, lzma.MinDictCap)
+		src := newCountReader(r)
+		dict = xz.Window(src, max(dict, lzma.MinDictCap))
 		w := &window{run: run}
 		if err := w.grant(dict); err != nil {
 			return nil, err
 		}
-		z, err := lzma.Reader2Config{DictCap: int(dict)}.NewReader2(newCountReader(r))
+		z, err := lzma.Reader2Config{DictCap: int(dict)}.NewReader2(src)
 		if err != nil {
 			w.Close()
 			return nil, err

@@ -101,7 +101,7 @@ func (f skopsSchemaFormat) Scan(_ context.Context, a *Artifact, out *Sink) error
 		out.Gap(fmt.Sprintf("a schema of %d bytes; %d are read", a.Size, maxConfig), 0, 0)
 		return nil
 	}
-	data, err := a.Bytes(0, a.Size)
+	data, err := a.peek(0, a.Size)
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func (tensorflowFormat) Info() Info {
 // Match looks for a schema version and a MetaGraph, for a first node, or for
 // what a lone MetaGraph (.meta) says of itself.
 func (tensorflowFormat) Match(p Probe) Match {
-	if len(p.Head) > 8 && (strings.HasPrefix(string(p.Head), "\x08\x01\x12") || tfNode(p) || tfMeta(p)) {
+	if len(p.Head) > 8 && (p.Starts("\x08\x01\x12") || tfNode(p) || tfMeta(p)) {
 		return Maybe
 	}
 	return No

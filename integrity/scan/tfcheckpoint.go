@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -38,7 +39,7 @@ const (
 )
 
 func (tfCheckpointFormat) Match(p Probe) Match {
-	if p.Size >= tableFooter && strings.HasSuffix(string(p.Tail), tableMagic) {
+	if p.Size >= tableFooter && bytes.HasSuffix(p.Tail, []byte(tableMagic)) {
 		return Maybe
 	}
 	return No

@@ -32,7 +32,7 @@ func (torchFormat) Match(p Probe) Match {
 }
 
 func (torchFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
-	dir, err := zipdir.Read(a, a.Size, func() error { return a.Spend(Entries, 1) })
+	dir, err := a.zipDir()
 	if errors.Is(err, ErrBudget) {
 		return err
 	}

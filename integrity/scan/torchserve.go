@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/prerun/prerun"
-	"github.com/prerun/prerun/integrity/scan/internal/zipdir"
 	"github.com/prerun/prerun/internal/strictjson"
 )
 
@@ -44,7 +43,7 @@ func (torchserveFormat) Match(p Probe) Match {
 }
 
 func (torchserveFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
-	dir, err := zipdir.Read(a, a.Size, func() error { return a.Spend(Entries, 1) })
+	dir, err := a.zipDir()
 	if errors.Is(err, ErrBudget) {
 		return err
 	}
@@ -77,7 +76,7 @@ func (serveManifestFormat) Scan(_ context.Context, a *Artifact, out *Sink) error
 	if a.Size > maxOther {
 		return fmt.Errorf("manifest of %d bytes", a.Size)
 	}
-	data, err := a.Bytes(0, a.Size)
+	data, err := a.peek(0, a.Size)
 	if err != nil {
 		return err
 	}

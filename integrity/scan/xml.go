@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"bytes"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -50,11 +51,11 @@ func (e xmlElement) Attr(name string) string {
 // xmlLike reports whether a file starts like XML, in any encoding that a
 // lenient parser takes.
 func xmlLike(p Probe) bool {
-	head := string(p.Head)
+	head := p.Head
 	for _, bom := range []string{"\xef\xbb\xbf", "\xff\xfe", "\xfe\xff"} {
-		head = strings.TrimPrefix(head, bom)
+		head = bytes.TrimPrefix(head, []byte(bom))
 	}
-	return strings.HasPrefix(strings.TrimLeft(head, " \t\r\n\x00"), "<")
+	return bytes.HasPrefix(bytes.TrimLeft(head, " \t\r\n\x00"), []byte("<"))
 }
 
 // walkXML yields every element, with the elements around it: the last of path

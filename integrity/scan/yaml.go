@@ -65,7 +65,7 @@ func (yamlFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
 		out.Gap(fmt.Sprintf("text of %d bytes with tags of Python objects; %d are read", a.Size, maxYAML), 0, 0)
 		return nil
 	}
-	data, err := a.Bytes(0, a.Size)
+	data, err := a.peek(0, a.Size)
 	if err != nil {
 		return err
 	}

@@ -106,7 +106,7 @@ func (zipFormat) Match(p Probe) Match {
 func zipAtStart(p Probe) bool { return p.Starts("PK\x03\x04") || p.Starts("PK\x05\x06") }
 
 func (zipFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
-	dir, err := zipdir.Read(a, a.Size, func() error { return a.Spend(Entries, 1) })
+	dir, err := a.zipDir()
 	if errors.Is(err, zipdir.ErrNotZip) || !zipAtStart(a.Probe) && len(dir.Members) == 0 && !errors.Is(err, ErrBudget) {
 		return fmt.Errorf("zip: %w", ErrNotFormat)
 	}
@@ -147,6 +147,21 @@ func (zipFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
 		}
 	}
 	return err
+}
+
+// A zipRead is the structure of an archive, which several formats look at.
+type zipRead struct {
+	dir *zipdir.Directory
+	err error
+}
+
+// zipDir reads the artefact as an archive, once.
+func (a *Artifact) zipDir() (*zipdir.Directory, error) {
+	if a.zip == nil {
+		dir, err := zipdir.Read(peeker{a}, a.Size, func() error { return a.Spend(Entries, 1) })
+		a.zip = &zipRead{dir, err}
+	}
+	return a.zip.dir, a.zip.err
 }
 
 // A zipScan is the reading of one archive.
@@ -268,19 +283,26 @@ func (z *zipScan) decoded(ctx context.Context, m *zipdir.Member) error {
 }
 
 func (z *zipScan) checksum(m *zipdir.Member) error {
-	sum := crc32.NewIEEE()
-	if z.buf == nil {
-		z.buf = make([]byte, 64<<10)
+	sum, n := uint32(0), m.Packed
+	p, err := z.a.held(m.DataAt, m.Packed)
+	if p != nil {
+		sum = crc32.ChecksumIEEE(p)
+	} else {
+		if z.buf == nil {
+			z.buf = make([]byte, 64<<10)
+		}
+		h := crc32.NewIEEE()
+		n, err = io.CopyBuffer(h, onlyReader{z.a.Section(m.DataAt, m.Packed)}, z.buf)
+		sum = h.Sum32()
 	}
-	n, err := io.CopyBuffer(sum, onlyReader{z.a.Section(m.DataAt, m.Packed)}, z.buf)
 	if err != nil {
 		return err
 	}
-	if n != m.Size || sum.Sum32() != m.CRC {
+	if n != m.Size || sum != m.CRC {
 		if m.Hidden && m.CRC == 0 {
 			return nil // streamed: the sum was to follow
 		}
-		z.wrong(m, n, sum.Sum32())
+		z.wrong(m, n, sum)
 	}
 	return nil
 }

@@ -188,6 +188,7 @@ func (r *Reader) startBlock(size int) error {
 		return fmt.Errorf("%w: %w", err, ErrCorrupt)
 	}
 	dict = max(dict, lzma.MinDictCap)
+	dict = Window(r.src, dict)
 	if err := r.grant(dict); err != nil {
 		return err
 	}
@@ -250,6 +251,34 @@ func filterFlags(rest *bytes.Reader) (id uint64, props []byte, err error) {
 	props = make([]byte, n)
 	_, err = io.ReadFull(rest, props)
 	return id, props, err
+}
+
+// Window is how much of a dictionary of that size LZMA2 data can make use of. It
+// is less where all of the data is in sight and decodes to less: chunks say what
+// they decode to, and a decoder holds them to it.
+func Window(src interface{ Peek(n int) ([]byte, error) }, dict int64) int64 {
+	decoded := int64(0)
+	for at := 0; ; {
+		p, _ := src.Peek(at + 5)
+		if len(p) <= at || p[at] != 0 && len(p) < at+5 {
+			return dict
+		}
+		control := p[at]
+		switch {
+		case control == 0:
+			return min(dict, max(decoded, lzma.MinDictCap))
+		case control >= 0x80:
+			decoded += int64(control&0x1f)<<16 + int64(binary.BigEndian.Uint16(p[at+1:])) + 1
+			at += 5 + int(binary.BigEndian.Uint16(p[at+3:])) + 1
+			if control >= 0xc0 {
+				at++ // properties
+			}
+		default:
+			n := int(binary.BigEndian.Uint16(p[at+1:])) + 1
+			decoded += int64(n)
+			at += 3 + n
+		}
+	}
 }
 
 // endBlock reads the padding and the check of a block.

@@ -38,17 +38,17 @@ func (d *reader) locals() error {
 }
 
 // local reads a local header; n is its length, 0 when there is none.
-func (d *reader) local(at int64) (m Member, n int64, err error) {
-	var rec [localSize]byte
-	if d.read(rec[:], at) != nil || string(rec[:4]) != "PK\x03\x04" {
+func (d *reader) local(at int64) (m Member, n int64, _ error) {
+	rec, err := d.peek(at, localSize)
+	if err != nil || string(rec[:4]) != "PK\x03\x04" {
 		return m, 0, nil
 	}
 	nameLen, extraLen := int64(le.Uint16(rec[26:])), int64(le.Uint16(rec[28:]))
 	if d.names += nameLen; d.names > MaxNames {
 		return m, 0, fmt.Errorf("offset %d: names of more than %d bytes: %w", at, MaxNames, ErrLimit)
 	}
-	buf := make([]byte, nameLen+extraLen)
-	if d.read(buf, at+localSize) != nil {
+	buf, err := d.peek(at+localSize, nameLen+extraLen)
+	if err != nil {
 		return m, 0, nil
 	}
 	m = Member{

@@ -40,10 +40,16 @@ type reader struct {
 // archive.
 type place struct{ at, base int64 }
 
+// A Peeker is a reader that gives n bytes from off without a copy, if it can.
+type Peeker interface {
+	Peek(off, n int64) ([]byte, error)
+}
+
 // Read reads the structure of an archive of that size. Before each member entry
 // is called; its error ends the reading and is returned with what was read so
 // far. Other errors wrap [ErrNotZip], [ErrMalformed] or [ErrLimit], or come
-// from r; the directory read so far is returned beside them.
+// from r, which may be a [Peeker]; the directory read so far is returned beside
+// them.
 func Read(r io.ReaderAt, size int64, entry func() error) (*Directory, error) {
 	d := &reader{r: r, size: size, entry: entry, seen: make(map[place]bool)}
 	ends, err := d.ends()
@@ -101,6 +107,15 @@ func (d *reader) read(p []byte, off int64) error {
 	return err
 }
 
+// peek is read for who keeps and changes nothing of it.
+func (d *reader) peek(off, n int64) ([]byte, error) {
+	if p, ok := d.r.(Peeker); ok && off >= 0 && n <= d.size-off {
+		return p.Peek(off, n)
+	}
+	p := make([]byte, n)
+	return p, d.read(p, off)
+}
+
 func (d *reader) signature(off int64, want string) bool {
 	var sig [4]byte
 	return d.read(sig[:], off) == nil && string(sig[:]) == want
@@ -119,17 +134,22 @@ type end struct {
 // comment reaches exactly to the end of the file over the last one.
 func (d *reader) ends() ([]end, error) {
 	n := min(d.size, endSize+maxComment)
-	tail := make([]byte, n)
-	if err := d.read(tail, d.size-n); err != nil {
+	tail, err := d.peek(d.size-n, n)
+	if err != nil {
 		return nil, err
+	}
+	var marks []int // found forwards, which is many times as fast
+	for pos := 0; ; pos += 4 {
+		i := bytes.Index(tail[pos:], []byte("PK\x05\x06"))
+		if i < 0 {
+			break
+		}
+		pos += i
+		marks = append(marks, pos)
 	}
 	var out []end
 	last := int64(-1) // the record found last
-	for pos := len(tail); ; {
-		pos = bytes.LastIndex(tail[:pos], []byte("PK\x05\x06"))
-		if pos < 0 {
-			break
-		}
+	for _, pos := range slices.Backward(marks) {
 		if pos+endSize > len(tail) {
 			continue
 		}
@@ -269,18 +289,20 @@ func (d *reader) central(e end, first bool) error {
 
 // records reads directory records from at on.
 func (d *reader) records(at, base int64) (pos, found int64, err error) {
-	var rec [centralSize]byte
-	for pos = at; d.read(rec[:], pos) == nil && string(rec[:4]) == "PK\x01\x02"; found++ {
+	for pos = at; ; found++ {
+		rec, err := d.peek(pos, centralSize)
+		if err != nil || string(rec[:4]) != "PK\x01\x02" {
+			return pos, found, nil
+		}
 		if err := d.entry(); err != nil {
 			return pos, found, err
 		}
-		n, err := d.member(rec[:], pos, base)
+		n, err := d.member(rec, pos, base)
 		if err != nil {
 			return pos, found, err
 		}
 		pos += n
 	}
-	return pos, found, nil
 }
 
 // member reads one directory record and returns its length.
@@ -293,8 +315,8 @@ func (d *reader) member(rec []byte, pos, base int64) (int64, error) {
 	if d.seen[place{pos, base}] {
 		return total, nil // reached from a second end record
 	}
-	buf := make([]byte, nameLen+extraLen)
-	if err := d.read(buf, pos+centralSize); err != nil {
+	buf, err := d.peek(pos+centralSize, nameLen+extraLen)
+	if err != nil {
 		return 0, malformed(pos, "directory record is cut")
 	}
 	m := Member{
