@@ -259,6 +259,9 @@ func (w *watchedReader) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
+// view implements viewer: what is in memory cannot fail.
+func (w *watchedReader) view(off, n int64) ([]byte, int64) { return viewOf(w.ReaderAt, off, n) }
+
 // A FolderStore is a [Store] in a folder, one file for each entry. It never
 // deletes: empty the folder to start anew. Programs may share it.
 type FolderStore struct{ Root *os.Root }

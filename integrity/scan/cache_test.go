@@ -263,6 +263,7 @@ func TestCacheHostile(t *testing.T) {
 // What depends on more than the content is not kept.
 func TestNotCached(t *testing.T) {
 	attack := build.Attack()
+	large := append(build.Attack(), make([]byte, 300<<10)...) // small files are read once
 	slow := fake{id: "slow", scan: func(ctx context.Context, _ *scan.Artifact, _ *scan.Sink) error {
 		<-ctx.Done()
 		return ctx.Err()
@@ -274,13 +275,15 @@ func TestNotCached(t *testing.T) {
 		"no_version_of_a_format": {scan.Scanner{Formats: append(scan.Builtin(), acme{})}, bytes.NewReader(attack)},
 		"out_of_time":            {scan.Scanner{Formats: []scan.Format{versioned{slow, "1"}}, Limits: scan.Limits{Time: time.Millisecond}}, bytes.NewReader(attack)},
 		"malformed":              {scan.Scanner{}, bytes.NewReader(attack[:len(attack)-1])},
-		"reads_fail_at_times":    {scan.Scanner{}, &failing{ReaderAt: bytes.NewReader(attack), after: 1, times: 1}},
-		"reads_fail":             {scan.Scanner{}, &failing{ReaderAt: bytes.NewReader(attack), times: 1000}},
+		"reads_fail_at_times":    {scan.Scanner{}, &failing{ReaderAt: bytes.NewReader(large), after: 1, times: 1}},
+		"reads_fail":             {scan.Scanner{}, &failing{ReaderAt: bytes.NewReader(large), times: 1000}},
 	} {
 		store := &shelf{}
 		tt.scanner.Cache = cacheOf(store)
 		size := int64(len(attack))
-		if name == "malformed" {
+		if _, ok := tt.reader.(*failing); ok {
+			size = int64(len(large))
+		} else if name == "malformed" {
 			size--
 		}
 		if _, err := tt.scanner.ScanFile(t.Context(), "a.pkl", tt.reader, size); err != nil {
@@ -292,8 +295,8 @@ func TestNotCached(t *testing.T) {
 	}
 	// A file that changes between its reading for the digest and the scan.
 	store := &shelf{}
-	changing := &failing{ReaderAt: bytes.NewReader(build.Attack()), first: bytes.Repeat([]byte("a"), len(attack))}
-	res, err := scan.Scanner{Cache: cacheOf(store)}.ScanFile(t.Context(), "a.txt", changing, int64(len(attack)))
+	changing := &failing{ReaderAt: bytes.NewReader(large), first: bytes.Repeat([]byte("a"), len(large))}
+	res, err := scan.Scanner{Cache: cacheOf(store)}.ScanFile(t.Context(), "a.txt", changing, int64(len(large)))
 	if err != nil {
 		t.Fatal(err)
 	}
