@@ -19,7 +19,7 @@ func (m *machine) array(stateValue value) {
 		return
 	}
 	var shape, dtype, align value
-	if stateValue.typ() == Dict {
+	if stateValue.typ() == Dict && !m.exhausted() {
 		m.eachPair(stateValue, func(k, v value) {
 			switch key, _, _ := m.name(k); key {
 			case "shape":

@@ -17,6 +17,7 @@ func (m *machine) name(v value) (s string, cut, ok bool) {
 	}
 	off, n := m.span(v)
 	b := m.in.bytes(off, min(n, int64(m.lim.Text)), &m.scratch)
+	m.walked += 1 + int64(len(b)/16)
 	return v.enc().decode(b), n > int64(m.lim.Text), true
 }
 
@@ -276,10 +277,18 @@ func (m *machine) write(target value, items []value) {
 		Offset: m.opAt, Stream: m.stream, Op: m.op, Global: target.global(),
 		Reading: m.reading, AfterFault: m.faulty,
 	}
+	recorded := m.opAt >= m.replay
+	if recorded && len(m.t.Writes) >= m.lim.Records {
+		m.exceed("Records")
+		recorded = false
+	}
 	set := func(k, v value) {
+		if m.exhausted() {
+			return
+		}
 		key, _, ok := m.name(k)
 		if ok {
-			if len(w.Keys) < 64 {
+			if recorded && len(w.Keys) < 64 && m.charge(key) {
 				w.Keys = append(w.Keys, key)
 			}
 			kept := unknown
@@ -318,14 +327,9 @@ func (m *machine) write(target value, items []value) {
 	default:
 		w.Value = m.materialise(m.tuple(items))
 	}
-	if m.opAt < m.replay {
-		return
+	if recorded {
+		m.t.Writes = append(m.t.Writes, w)
 	}
-	if len(m.t.Writes) >= m.lim.Records {
-		m.exceed("Records")
-		return
-	}
-	m.t.Writes = append(m.t.Writes, w)
 }
 
 // override notes what was written over an attribute.
@@ -343,6 +347,11 @@ func (m *machine) affords(n int, texts ...string) bool {
 		m.exceed("Records")
 		return false
 	}
+	return m.charge(texts...)
+}
+
+// charge reports whether texts may be kept.
+func (m *machine) charge(texts ...string) bool {
 	m.texts += valueSize
 	for _, s := range texts {
 		m.texts += int64(len(s))
@@ -352,6 +361,15 @@ func (m *machine) affords(n int, texts ...string) bool {
 		return false
 	}
 	return true
+}
+
+// exhausted reports that no more can be looked at, and notes it.
+func (m *machine) exhausted() bool {
+	if m.tired() {
+		m.exceed("Ops")
+		return true
+	}
+	return false
 }
 
 func (m *machine) eachPair(d value, f func(k, v value)) {
@@ -517,7 +535,7 @@ func (m *machine) hashValue(h uint64, v value, depth int, room *int) uint64 {
 			return m.mix(h, uint64(off)) // what is not compared is the same where it stands
 		}
 		m.walked += n / 16
-		return m.mix(h, maphash.Bytes(m.seed, m.in.bytes(off, n, &m.scratch)))
+		return m.mix(h, m.hashText(off, n))
 	case GlobalRef:
 		return m.mix(h, uint64(v.global()))
 	case Object:
@@ -530,6 +548,29 @@ func (m *machine) hashValue(h uint64, v value, depth int, room *int) uint64 {
 		})
 	}
 	return h
+}
+
+// A textHash is the hash of a text of the file.
+type textHash struct {
+	off, n int64
+	hash   uint64
+}
+
+// hashText hashes n bytes of the file. Arguments that were memoised long before
+// are read once and not for each call.
+func (m *machine) hashText(off, n int64) uint64 {
+	if off >= m.in.base {
+		return maphash.Bytes(m.seed, m.in.bytes(off, n, &m.scratch))
+	}
+	const size = 1 << 10
+	if m.hashes == nil {
+		m.hashes = make([]textHash, size)
+	}
+	kept := &m.hashes[(uint64(off)*0x9e3779b97f4a7c15)>>54]
+	if kept.off != off || kept.n != n || n == 0 {
+		*kept = textHash{off, n, maphash.Bytes(m.seed, m.in.bytes(off, n, &m.scratch))}
+	}
+	return kept.hash
 }
 
 // materialise turns an abstract value into one that outlives the machine.

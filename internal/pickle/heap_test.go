@@ -205,3 +205,24 @@ func TestTuplesInTuples(t *testing.T) {
 		scan(t, asm(pickle.OpProto, 4, p, pickle.OpStop))
 	}
 }
+
+// Writes of one large dictionary after the other are kept within the limits, and
+// looked at in proportion to the file.
+func TestManyWrites(t *testing.T) {
+	p := asm(pickle.OpProto, 4, pickle.OpEmptyDict, pickle.OpMark)
+	for i := range 256 {
+		p = asm(p, pickle.OpBinunicode, u32(4000), strings.Repeat(fmt.Sprintf("k%07d", i), 500), pickle.OpNone)
+	}
+	p = asm(p, pickle.OpSetitems, pickle.OpBinput, 0, pickle.OpPop, pickle.OpGlobal, "m\nf\n", pickle.OpBinput, 1, pickle.OpPop,
+		bytes.Repeat(asm(pickle.OpBinget, 1, pickle.OpBinget, 0, pickle.OpBuild, pickle.OpPop), 2000), pickle.OpNone, pickle.OpStop)
+	var trace *pickle.Trace
+	testutil.AllocBound(t, 600<<20, func() { trace = scan(t, p) })
+	var limits []string
+	for _, x := range trace.Exceeded {
+		limits = append(limits, x.Limit)
+	}
+	slices.Sort(limits)
+	if diff := cmp.Diff([]string{"Ops", "Texts"}, limits); diff != "" || len(trace.Writes) != 2000 {
+		t.Errorf("%d writes, exceeded (-want +got):\n%s", len(trace.Writes), diff)
+	}
+}

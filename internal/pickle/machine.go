@@ -29,6 +29,7 @@ type machine struct {
 	builds   map[int]int // calls of __setstate__ kept, by class
 	nested   map[int64]bool
 	alts     []value // overridden values that GlobalRefs stand for
+	hashes   []textHash
 	longs    []long
 	kinds    map[kindKey]int
 	texts    int64
