@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/big"
 	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -28,6 +29,13 @@ type globalKey struct {
 	code         int64
 }
 
+// A known is what is known of a global besides what the trace says.
+type known struct {
+	text           string // its name with that of the module
+	torch, copyreg bool   // it is of that module
+	builds         int    // calls of __setstate__ of its instances that are kept
+}
+
 // named interns a global and returns a reference to it.
 func (m *machine) named(g Global, operands ...value) value {
 	key := globalKey{g.How, g.Module, g.Name, g.Code}
@@ -46,6 +54,11 @@ func (m *machine) named(g Global, operands ...value) value {
 			g.Operands = append(g.Operands, m.materialise(v))
 		}
 		m.t.Globals = append(m.t.Globals, g)
+		m.known = append(m.known, known{
+			text:    g.Module + "." + g.Name,
+			torch:   g.Module == "torch" || strings.HasPrefix(g.Module, "torch."),
+			copyreg: g.Module == "copyreg" || g.Module == "copy_reg",
+		})
 		fresh = true
 	}
 	p := &m.t.Globals[i]
@@ -225,7 +238,7 @@ func (m *machine) build() {
 	case GlobalRef:
 		m.write(target, []value{args})
 	case Object, Unknown, Persistent, OutOfBand:
-		m.method(target, "__setstate__", args)
+		m.call(target, "__setstate__", args)
 		if target.typ() == Object && target.class() >= 0 {
 			g := &m.t.Globals[target.class()]
 			if g.Name == "NumpyArrayWrapper" && strings.HasPrefix(g.Module, "joblib.") {
@@ -388,15 +401,8 @@ func (m *machine) eachPair(d value, f func(k, v value)) {
 // buildsKept is how many states of one class are kept apart.
 const buildsKept = 16
 
-// method records the call of a method of an instance.
-func (m *machine) method(target value, method string, args value) {
-	if changes(method) {
-		args = unknown // the items stand in the trace where they are made
-	}
-	m.call(target, method, args)
-}
-
-// call records a call and returns its result.
+// call records a call and returns its result: that of callee, or of a method of
+// the instance that callee is.
 func (m *machine) call(callee value, method string, args value) value {
 	class := -1 // the global called, or the class of the object
 	via := -1
@@ -423,17 +429,17 @@ func (m *machine) call(callee value, method string, args value) value {
 	}
 
 	build := method == "__setstate__" && class >= 0 && fresh
-	full := build && m.builds[class] >= buildsKept
+	full := build && m.known[class].builds >= buildsKept
 	if full {
 		args = unknown // one entry for all further states of the class
 		m.t.Globals[class].Unseen++
 	}
 	h := m.hash(callee, method, class, args)
-	i, known := m.calls[h]
-	if build && !full && !known {
-		put(&m.builds, class, m.builds[class]+1)
+	i, again := m.calls.find(h)
+	if build && !full && !again {
+		m.known[class].builds++
 	}
-	if known {
+	if again {
 		c := &m.t.Calls[i]
 		if fresh {
 			c.Count++
@@ -450,7 +456,10 @@ func (m *machine) call(callee value, method string, args value) value {
 		return object(-1, made)
 	}
 	i = len(m.t.Calls)
-	put(&m.calls, h, i)
+	m.calls.add(h)
+	if n := len(m.t.Calls); n == cap(m.t.Calls) {
+		m.t.Calls = slices.Grow(m.t.Calls, max(3*n, 4))
+	}
 	m.t.Calls = append(m.t.Calls, Call{
 		Offset: m.opAt, Stream: m.stream, Op: m.op, Callee: m.materialise(callee), Method: method,
 		Global: class, Via: via, Args: m.materialise(args), Count: 1,
@@ -467,7 +476,7 @@ func changes(method string) bool { return method != "" && method != "__setstate_
 // the class of the result.
 func (m *machine) effects(class int, args value) int {
 	g := &m.t.Globals[class]
-	if g.Module != "copyreg" && g.Module != "copy_reg" || args.typ() != Tuple {
+	if !m.known[class].copyreg || args.typ() != Tuple {
 		return class
 	}
 	switch g.Name {
@@ -621,17 +630,15 @@ func (m *machine) keep(v value, depth int, room *int) Value {
 			out.Len = int64(len(out.Text)) // decoded, nothing cut
 		}
 	case GlobalRef:
-		g := &m.t.Globals[v.global()]
-		out.Int, out.Text = int64(v.global()), g.Module+"."+g.Name
-		if g.How == Computed {
+		out.Int, out.Text = int64(v.global()), m.known[v.global()].text
+		if m.t.Globals[v.global()].How == Computed {
 			out.Text = "computed global"
 		}
 	case Object:
 		out.Int = int64(v.call())
 		out.Text = "unknown"
 		if v.class() >= 0 {
-			g := &m.t.Globals[v.class()]
-			out.Text = g.Module + "." + g.Name
+			out.Text = m.known[v.class()].text
 		}
 	case Tuple, List, Dict, Set, Persistent:
 		out.Len = m.heap.len(v)

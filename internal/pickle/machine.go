@@ -25,8 +25,8 @@ type machine struct {
 	overrides map[[2]string]value // attribute of a live object -> what was written
 
 	globals  map[globalKey]int
-	calls    map[uint64]int
-	builds   map[int]int // calls of __setstate__ kept, by class
+	known    []known // what is known of each global besides
+	calls    index   // hashes of t.Calls
 	nested   map[int64]bool
 	alts     []value // overridden values that GlobalRefs stand for
 	hashes   []textHash
@@ -606,7 +606,7 @@ func (m *machine) grow(target value, items []value) {
 		case OpAdditems:
 			method = "add"
 		}
-		m.method(target, method, m.tuple(items))
+		m.call(target, method, unknown) // the items stand in the trace where they are made
 		return
 	}
 	m.fault("%s on a %s", m.op, target.typ())

@@ -23,13 +23,13 @@ type Overrun struct {
 // storage, where the tensor starts, its shape and its strides, in elements.
 // They are checked here, because calls that differ in numbers are one entry.
 func (m *machine) tensor(class int, args value) {
-	if args.typ() != Tuple || !m.ofTorch(class) {
+	if args.typ() != Tuple || !m.known[class].torch {
 		return
 	}
 	var a [7]value
 	n := m.first(args, a[:])
 	for depth := 0; n > 2 && a[0].typ() == GlobalRef && a[2].typ() == Tuple; depth++ { // _rebuild_from_type: what makes it, its type, arguments
-		if class = a[0].global(); depth > walkDepth || !m.ofTorch(class) {
+		if class = a[0].global(); depth > walkDepth || !m.known[class].torch {
 			return
 		}
 		n = m.first(a[2], a[:])
@@ -64,11 +64,6 @@ func (m *machine) tensor(class int, args value) {
 		return
 	}
 	m.t.Overruns = append(m.t.Overruns, o)
-}
-
-func (m *machine) ofTorch(class int) bool {
-	module := m.t.Globals[class].Module
-	return module == "torch" || strings.HasPrefix(module, "torch.")
 }
 
 // first copies the first items of a container and returns how many.
