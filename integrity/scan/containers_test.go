@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/ulikunitz/xz"
@@ -22,7 +23,7 @@ type container struct {
 }
 
 func containers() []container {
-	return slices.Concat(tarContainers(), zipContainers(), npyContainers())
+	return slices.Concat(tarContainers(), zipContainers(), npyContainers(), hdf5Containers())
 }
 
 // TestContainers has one attack in each container, put where the loader finds it
@@ -178,6 +179,40 @@ func npyContainers() []container {
 		{"npy/fine_record", "a.npy", npy(of("[('a', '<f4'), ('O', '<i4')]"), []byte("12345678")), ""},
 		{"npy/fine_object", "a.npy", npy(of("'|O'"), build.Harmless()), ""},
 		{"npy/fine_member", "a.npz", build.Zip(build.Member{Name: "a", Data: npy(of("'<f4'"), []byte("1234"))}), ""},
+	}
+}
+
+// hdf5Containers: Keras opens what h5py opens, and h5py looks for the structure at
+// every power of two.
+func hdf5Containers() []container {
+	const lambda, link = "scan.keras.lambda", "scan.hdf5.external-link"
+	config := func(class string) string {
+		return `{"class_name": "Sequential", "config": {"layers": [{"module": "keras.layers", "class_name": "` + class + `", "config": {"function": {"class_name": "__lambda__", "config": {"code": "4wEAAAA="}}}}]}}`
+	}
+	bad, fine := config("Lambda"), `{"class_name": "Sequential", "config": {"layers": []}}`
+	named := func(text string) []byte {
+		return build.HDF5{NamedType: len(text), Messages: []build.HDF5Message{build.HDF5NamedText("model_config", text)}}.Bytes()
+	}
+	// behind has the structure where other formats have the numbers of a tensor.
+	behind := func(at int, file string) []byte {
+		h := build.HDF5{Prefix: make([]byte, at), Messages: []build.HDF5Message{build.HDF5Link("w", file, "/w")}}.Bytes()
+		header := `{"w": {"dtype": "U8", "shape": [` + itoa(len(h)-200) + `], "data_offsets": [0, ` + itoa(len(h)-200) + `]}}`
+		copy(h, build.Safetensors(header+strings.Repeat(" ", 192-len(header)), nil))
+		return h
+	}
+	plain := behind(4096, "w.h5")
+	copy(plain[4096:], make([]byte, 8))
+	return []container{
+		{"hdf5/named_type", "m.h5", named(bad), lambda},
+		{"hdf5/in_a_tensor", "m.h5", behind(4096, "/etc/passwd"), link},
+		{"hdf5/in_a_tensor_of_any_name", "m", behind(4096, "/etc/passwd"), link},
+		{"hdf5/in_a_tensor_far_behind", "m.h5", behind(1<<20, "/etc/passwd"), link},
+		{"hdf5/in_a_tensor_is_odd", "m.h5", behind(4096, "w.h5"), "scan.file.polyglot"},
+		{"hdf5/in_an_archive", "m.keras", build.Zip(build.Member{Name: "model.weights.h5", Data: behind(8192, "/etc/passwd")}), link},
+
+		{"hdf5/fine_named_type", "m.h5", named(fine), ""},
+		{"hdf5/fine_far_behind", "m.h5", build.HDF5{Prefix: make([]byte, 1<<16)}.Bytes(), ""},
+		{"hdf5/fine_tensor", "m.safetensors", plain, ""},
 	}
 }
 

@@ -76,6 +76,9 @@ func superblock(head []byte) int64 {
 func (hdf5Format) Match(p Probe) Match {
 	switch superblock(p.Head) {
 	case -1:
+		if p.Size > ProbeSize {
+			return Maybe // the library looks at every power of two
+		}
 		return No
 	case 0:
 		return Certain
@@ -83,9 +86,38 @@ func (hdf5Format) Match(p Probe) Match {
 	return Maybe
 }
 
+// hdf5Names reports names that Keras 3 hands to the library. Keras 2 asks the
+// library whether a file is one, whatever its name.
+func hdf5Names(ext string) bool { return ext == ".h5" || ext == ".hdf5" || ext == ".keras" }
+
+// farSuperblock looks for the signature behind the head of a file, where the
+// library looks for it. What stands before may be a whole file of another format.
+// Content that is decoded on demand is left alone unless its name speaks for it.
+func farSuperblock(a *Artifact) (int64, error) {
+	if a.lvl > 0 && !hdf5Names(a.Ext()) {
+		return 0, fmt.Errorf("hdf5: %w", ErrNotFormat)
+	}
+	for off := int64(ProbeSize); off < a.Size; off *= 2 {
+		b, err := a.Bytes(off, min(int64(len(hdf5.Signature)), a.Size-off))
+		if err != nil {
+			return 0, err
+		}
+		if string(b) == hdf5.Signature {
+			return off, nil
+		}
+	}
+	return 0, fmt.Errorf("hdf5: %w", ErrNotFormat)
+}
+
 func (hdf5Format) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	h := hdf5Scan{a: a, out: out, filters: make(map[int]bool)}
 	off := superblock(a.Head)
+	if off < 0 {
+		var err error
+		if off, err = farSuperblock(a); err != nil {
+			return err
+		}
+	}
 	info, err := hdf5.Read(a, a.Size, off, hdf5.Visitor{
 		Spend:     func() error { return a.Spend(Entries, 1) },
 		Claim:     h.claim,

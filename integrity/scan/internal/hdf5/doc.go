@@ -73,7 +73,8 @@ type walker struct {
 	base  int64 // what addresses count from
 	o, l  int   // bytes of an address and of a length
 	v     Visitor
-	seen  map[int64]bool // headers and nodes
+	seen  map[int64]bool    // headers and nodes
+	types map[int64][8]byte // of objects that are types
 	heaps map[int64]map[uint16][]byte
 	held  int // bytes in heaps
 	todo  []object
@@ -91,7 +92,7 @@ const maxPath = 512
 
 // Read walks a file whose superblock is at off.
 func Read(r io.ReaderAt, size, off int64, v Visitor) (Info, error) {
-	w := &walker{r: r, size: size, base: off, v: v, seen: make(map[int64]bool), heaps: make(map[int64]map[uint16][]byte)}
+	w := &walker{r: r, size: size, base: off, v: v, seen: make(map[int64]bool), types: make(map[int64][8]byte), heaps: make(map[int64]map[uint16][]byte)}
 	info, root, err := w.superblock(off)
 	if err != nil {
 		return info, err

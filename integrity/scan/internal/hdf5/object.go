@@ -48,22 +48,11 @@ func (w *walker) object(o object) error {
 		}
 		return h.messages(b[16:], o.at+16)
 	}
-	if len(head) < 8 || string(head[:4]) != "OHDR" || head[4] != 2 {
-		return malformed(o.at, "no object header")
+	start, size, err := w.chunk0(head, o.at)
+	if err != nil {
+		return err
 	}
 	h.v2, h.ordered = true, head[5]&4 != 0
-	c := w.cursor(head[6:])
-	if head[5]&0x20 != 0 {
-		c.take(16)
-	}
-	if head[5]&0x10 != 0 {
-		c.take(4)
-	}
-	size := int64(c.uint(1 << (head[5] & 3)))
-	start := int64(len(head) - len(c.b))
-	if c.short || size < 0 || size > MaxBlock {
-		return malformed(o.at, "an object header of %d bytes", size)
-	}
 	b, err := w.block(o.at, start+size+4)
 	if err != nil {
 		return err
@@ -405,7 +394,14 @@ func (h *header) attribute(b []byte, at int64) error {
 		name = string(raw)
 	}
 	v := Value{Kind: "other"}
-	if flags&3 != 0 { // type or space of another object
+	if flags&3 == 1 {
+		named, err := h.w.named(typ, at)
+		if err != nil {
+			return err
+		}
+		typ, flags = named, 0
+	}
+	if flags&3 != 0 || typ == nil { // type or space in the heap of shared messages
 		h.w.v.Attribute(h.path, name, at, v)
 		return nil
 	}
@@ -479,4 +475,102 @@ func elements(c *cursor) (int64, bool) {
 		n *= d
 	}
 	return n, !c.short
+}
+
+// named returns the start of a type that is an object of its own: its class and
+// size. It is nil for a type in the heap of shared messages.
+func (w *walker) named(shared []byte, from int64) ([]byte, error) {
+	c := w.cursor(shared)
+	version, kind := c.uint(1), c.uint(1)
+	switch {
+	case version == 1:
+		c.take(6)
+	case version == 3 && kind != 2:
+		return nil, nil
+	}
+	at := c.address()
+	if c.short || at < 0 {
+		return nil, malformed(from, "a type of another object")
+	}
+	if typ, known := w.types[at]; known {
+		return typ[:], nil
+	}
+	if err := w.v.Spend(); err != nil {
+		return nil, err
+	}
+	b, v2, ordered, err := w.firstMessages(at)
+	if err != nil {
+		return nil, err
+	}
+	head := 8
+	switch {
+	case ordered:
+		head = 6
+	case v2:
+		head = 4
+	}
+	for len(b) >= head {
+		var kind, size int
+		var flags byte
+		if v2 {
+			kind, size, flags = int(b[0]), int(le.Uint16(b[1:])), b[3]
+		} else {
+			kind, size, flags = int(le.Uint16(b)), int(le.Uint16(b[2:])), b[4]
+		}
+		if b = b[head:]; size > len(b) {
+			break
+		}
+		if kind == msgDatatype && flags&2 == 0 && size >= 8 {
+			typ := [8]byte(b)
+			w.types[at] = typ
+			return typ[:], nil
+		}
+		b = b[size:]
+	}
+	return nil, malformed(at, "an object that is no type")
+}
+
+// firstMessages returns the messages of an object header up to its first
+// continuation.
+func (w *walker) firstMessages(at int64) (b []byte, v2, ordered bool, err error) {
+	head, err := w.read(at, min(48, w.size-max(at, 0)))
+	if err != nil {
+		return nil, false, false, err
+	}
+	if len(head) >= 16 && head[0] == 1 {
+		b, err := w.read(at, 16+int64(le.Uint32(head[8:])))
+		if err != nil {
+			return nil, false, false, err
+		}
+		return b[16:], false, false, nil
+	}
+	start, size, err := w.chunk0(head, at)
+	if err != nil {
+		return nil, false, false, err
+	}
+	b, err = w.read(at, start+size)
+	if err != nil {
+		return nil, false, false, err
+	}
+	return b[start:], true, head[5]&4 != 0, nil
+}
+
+// chunk0 tells where the messages of a header of version 2 are in it.
+func (w *walker) chunk0(head []byte, at int64) (start, size int64, err error) {
+	if len(head) < 8 || string(head[:4]) != "OHDR" || head[4] != 2 {
+		return 0, 0, malformed(at, "no object header")
+	}
+	c := w.cursor(head[6:])
+	if head[5]&0x20 != 0 {
+		c.take(16)
+	}
+	if head[5]&0x10 != 0 {
+		c.take(4)
+	}
+	size = int64(c.uint(1 << (head[5] & 3)))
+	start = int64(len(head) - len(c.b))
+	if c.short || size < 0 || size > MaxBlock {
+		return 0, 0, malformed(at, "an object header of %d bytes", size)
+	}
+	return start, size, nil
 }
