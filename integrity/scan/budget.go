@@ -1,9 +1,12 @@
 package scan
 
 import (
+	"bufio"
+	"compress/flate"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -101,7 +104,7 @@ type run struct {
 	dropped bool  // a finding was not recorded
 	tries   int   // of something hidden
 
-	free *sync.Pool // of windows that nobody uses, each a *[searchWindow]byte
+	free *spare
 
 	size     int64 // of the top-level file
 	expanded int64 // bytes decoded from all streams, once each
@@ -165,13 +168,59 @@ func (r *run) left(res Resource) int64 {
 	return max(r.limit(res)-r.used[res].Load(), 0)
 }
 
+// A spare is memory that the files of one scan leave to one another.
+type spare struct {
+	windows   sync.Pool // each a *[searchWindow]byte
+	inflaters sync.Pool // each an *inflater
+}
+
+// An inflater decodes DEFLATE.
+type inflater struct {
+	io.Reader
+	in *bufio.Reader
+}
+
+// An inflating is an inflater until it is closed, when others may have it.
+type inflating struct {
+	*inflater
+	free *spare
+}
+
+func (r *run) inflate(from io.Reader) io.ReadCloser {
+	z, ok := r.free.inflaters.Get().(*inflater)
+	if ok {
+		z.in.Reset(from)
+		z.Reader.(flate.Resetter).Reset(z.in, nil) // which cannot fail
+	} else {
+		z = &inflater{in: bufio.NewReader(from)}
+		z.Reader = flate.NewReader(z.in)
+	}
+	return &inflating{z, r.free}
+}
+
+func (z *inflating) Read(p []byte) (int, error) {
+	if z.inflater == nil {
+		return 0, io.ErrClosedPipe
+	}
+	return z.Reader.Read(p)
+}
+
+func (z *inflating) Close() error {
+	if z.inflater != nil {
+		z.in.Reset(nil)
+		z.free.inflaters.Put(z.inflater)
+		z.inflater = nil
+	}
+	return nil
+}
+
 // buffer returns a window of searchWindow bytes for one caller, and recycle
 // takes it back.
 func (r *run) buffer() []byte {
-	if b, ok := r.free.Get().(*[searchWindow]byte); ok {
+	if b, ok := r.free.windows.Get().(*[searchWindow]byte); ok {
 		return b[:]
 	}
 	return make([]byte, searchWindow)
 }
 
-func (r *run) recycle(b []byte) { r.free.Put((*[searchWindow]byte)(b)) }
+func (r *run) recycle(b []byte) { r.free.windows.Put((*[searchWindow]byte)(b)) }

@@ -50,7 +50,7 @@ func (f compressedFormat) Match(p Probe) Match { return f.match(p) }
 func (f compressedFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error {
 	used := func() int64 { return -1 }
 	x, err := a.expand(a.Size, nil, func() (io.Reader, error) {
-		stream, u, err := f.open(a.run, newCountReader(a.Section(0, a.Size)))
+		stream, u, err := f.open(a.run, newCountReader(a.Section(0, a.Size), a.Size))
 		if u != nil {
 			used = u
 		}
@@ -109,8 +109,12 @@ type countReader struct {
 	n int64
 }
 
-func newCountReader(r io.Reader) *countReader {
-	return &countReader{r: bufio.NewReaderSize(r, 64<<10)}
+// maxCounted is the most that a countReader holds.
+const maxCounted = 64 << 10
+
+// newCountReader counts in what has about size bytes.
+func newCountReader(r io.Reader, size int64) *countReader {
+	return &countReader{r: bufio.NewReaderSize(r, int(min(max(size, 0), maxCounted)))}
 }
 
 func (c *countReader) Read(p []byte) (int, error) {

@@ -187,7 +187,9 @@ func (c *configScan) walk(v *strictjson.Value, pointer string, depth int) {
 		c.finding(ruleHydraTarget, prerun.Medium, v, pointer, shown, "a part of the configuration is made of the text %q", shown)
 	}
 	for i := range v.Items {
-		c.walk(&v.Items[i], fmt.Sprintf("%s/%d", pointer, i), depth+1)
+		if item := &v.Items[i]; item.Kind == strictjson.Object || item.Kind == strictjson.Array || composes(item.Text) {
+			c.walk(item, fmt.Sprintf("%s/%d", pointer, i), depth+1)
+		}
 	}
 	c.pyref(v, pointer)
 	for i := range v.Members {

@@ -46,8 +46,7 @@ func (mxnetFormat) Match(p Probe) Match {
 	if (configFormat{}).Match(p) != Maybe {
 		return No
 	}
-	edges := string(p.Head) + string(p.Tail)
-	if strings.HasSuffix(p.Base(), "symbol.json") || strings.Contains(edges, `"arg_nodes"`) || strings.Contains(edges, `"mxnet_version"`) {
+	if strings.HasSuffix(p.Base(), "symbol.json") || p.holds(`"arg_nodes"`) || p.holds(`"mxnet_version"`) {
 		return Maybe
 	}
 	return No

@@ -178,7 +178,7 @@ func (paddleJSONFormat) Info() Info {
 }
 
 func (paddleJSONFormat) Match(p Probe) Match {
-	if (configFormat{}).Match(p) == Maybe && strings.Contains(string(p.Head)+string(p.Tail), `"base_code"`) {
+	if (configFormat{}).Match(p) == Maybe && p.holds(`"base_code"`) {
 		return Maybe
 	}
 	return No

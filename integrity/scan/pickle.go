@@ -142,8 +142,13 @@ const maxFirstLine = 16 << 20
 
 // lineEnds reports whether the line in which the head ends has an end.
 func lineEnds(a *Artifact) (bool, error) {
-	buf := make([]byte, 256<<10)
-	for off := int64(len(a.Head)); off < min(a.Size, maxFirstLine); off += int64(len(buf)) {
+	from := int64(len(a.Head))
+	if p, err := a.held(from, a.Size-from); p != nil {
+		return bytes.IndexByte(p, '\n') >= 0, err
+	}
+	buf := a.run.buffer()
+	defer a.run.recycle(buf)
+	for off := from; off < min(a.Size, maxFirstLine); off += int64(len(buf)) {
 		p := buf[:min(int64(len(buf)), a.Size-off)]
 		if _, err := a.ReadAt(p, off); err != nil {
 			return false, err

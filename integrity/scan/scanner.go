@@ -11,7 +11,6 @@ import (
 	"path"
 	"runtime"
 	"strings"
-	"sync"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -169,7 +168,7 @@ type target struct {
 	formats []entry
 	rules   *rulebook
 	cache   *sealed // nil keeps nothing
-	free    sync.Pool
+	free    spare
 }
 
 // entry scans what stands under one name.

@@ -337,7 +337,7 @@ func sevenzipDecoder(run *run, c sevenzip.Codec, r io.Reader) (io.Reader, error)
 		if dict := int64(binary.LittleEndian.Uint32(head[1:])); c.Size < dict {
 			binary.LittleEndian.PutUint32(head[1:], uint32(max(c.Size, lzma.MinDictCap))) // it cannot use more
 		}
-		z, _, err := openLZMA(run, newCountReader(io.MultiReader(bytes.NewReader(head), r)))
+		z, _, err := openLZMA(run, newCountReader(io.MultiReader(bytes.NewReader(head), r), maxCounted))
 		return z, err
 	case sevenzip.LZMA2:
 		if len(c.Props) != 1 {
@@ -347,7 +347,7 @@ func sevenzipDecoder(run *run, c sevenzip.Codec, r io.Reader) (io.Reader, error)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", err, sevenzip.ErrMalformed)
 		}
-		src := newCountReader(r)
+		src := newCountReader(r, maxCounted)
 		dict = xz.Window(src, max(dict, lzma.MinDictCap))
 		w := &window{run: run}
 		if err := w.grant(dict); err != nil {
@@ -375,7 +375,7 @@ func sevenzipDecoder(run *run, c sevenzip.Codec, r io.Reader) (io.Reader, error)
 	case sevenzip.Zstd:
 		return newZstd(r)
 	case sevenzip.LZ4:
-		z, _, err := openLZ4(run, newCountReader(r))
+		z, _, err := openLZ4(run, newCountReader(r, maxCounted))
 		return z, err
 	case sevenzip.AES:
 		return nil, fmt.Errorf("it is encrypted: %w", errUnsupported)

@@ -96,7 +96,7 @@ func (torchscriptFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error
 			return context.Cause(ctx)
 		}
 		code := withoutTexts(text)
-		for _, m := range torchOperator.FindAllStringSubmatch(code, -1) {
+		for _, m := range matches(torchOperator, code, "torch.", "ops.") {
 			library, op := m[1]+m[3], m[2]+m[4]
 			switch {
 			case m[5] != "":
@@ -110,8 +110,13 @@ func (torchscriptFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error
 		if strings.HasPrefix(strings.TrimSpace(code), torchImport) {
 			continue
 		}
-		code = torchDunder.ReplaceAllString(withoutTexts(torchAttribute.ReplaceAll(text, nil)), "")
-		for _, m := range pythonOnly.FindAllStringSubmatch(code, -1) {
+		if bytes.Contains(text, []byte("getattr(")) {
+			code = withoutTexts(torchAttribute.ReplaceAll(text, nil))
+		}
+		if strings.Contains(code, "__") {
+			code = torchDunder.ReplaceAllString(code, "")
+		}
+		for _, m := range matches(pythonOnly, code, "__", "import", "eval", "exec", "compile", "open", "getattr", "globals") {
 			switch m[2] {
 			case "__torch__", "__annotations__", "__parameters__", "__buffers__", "__module__", "__getitem__", "__setstate__", "__getstate__", "__init__":
 				continue
@@ -122,10 +127,19 @@ func (torchscriptFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error
 	return nil
 }
 
+// matches is all that an expression finds in a line. There is nothing without
+// one of those parts.
+func matches(re *regexp.Regexp, line string, parts ...string) [][]string {
+	if !slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(line, p) }) {
+		return nil
+	}
+	return re.FindAllStringSubmatch(line, -1)
+}
+
 // withoutTexts is a line without comments and with empty string literals. The
 // exporter writes every literal on one line.
 func withoutTexts(line []byte) string {
-	var out []byte
+	out := make([]byte, 0, len(line))
 	quote := byte(0)
 	for i := 0; i < len(line); i++ {
 		switch c := line[i]; {

@@ -3,7 +3,6 @@ package scan
 import (
 	"bytes"
 	"compress/bzip2"
-	"compress/flate"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -320,7 +319,7 @@ func zipDecoder(run *run, m *zipdir.Member, raw func() io.Reader) (func() (io.Re
 	case 0:
 		return func() (io.Reader, error) { return raw(), nil }, nil
 	case 8:
-		return func() (io.Reader, error) { return flate.NewReader(raw()), nil }, nil
+		return func() (io.Reader, error) { return run.inflate(raw()), nil }, nil
 	case 9:
 		return func() (io.Reader, error) { return deflate64.NewReader(raw()), nil }, nil
 	case 12:
@@ -335,7 +334,7 @@ func zipDecoder(run *run, m *zipdir.Member, raw func() io.Reader) (func() (io.Re
 		return func() (io.Reader, error) { return newZstd(raw()) }, nil
 	case 95:
 		return func() (io.Reader, error) {
-			r, _, err := openXZ(run, newCountReader(raw()))
+			r, _, err := openXZ(run, newCountReader(raw(), m.Packed))
 			return r, err
 		}, nil
 	}
@@ -357,7 +356,7 @@ func zipLZMA(run *run, raw io.Reader, size uint64) (io.Reader, error) {
 		return nil, fmt.Errorf("LZMA with %d bytes of properties", n)
 	}
 	header := binary.LittleEndian.AppendUint64(head[4:9:9], size)
-	z, _, err := openLZMA(run, newCountReader(io.MultiReader(bytes.NewReader(header), raw)))
+	z, _, err := openLZMA(run, newCountReader(io.MultiReader(bytes.NewReader(header), raw), maxCounted))
 	return z, err
 }
 

@@ -12,6 +12,7 @@ package strictjson
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -141,6 +142,9 @@ type parser struct {
 	route []string          // from the next value to the array for each; nil if it does not lie there
 	spare []Member          // memory for the members of the next object, if it comes now
 	names map[string]string // of members, each once
+
+	members []Member // of the objects that have begun, and
+	values  []Value  // of the arrays, until their number is known
 }
 
 func (p *parser) errorf(format string, args ...any) error {
@@ -229,6 +233,8 @@ func (p *parser) object(depth int, route []string, members []Member) ([]Member, 
 		p.pos++
 		return nil, nil
 	}
+	base := len(p.members)
+	defer func() { p.members = p.members[:base] }()
 	for {
 		if p.peek() != '"' {
 			return nil, p.errorf("expected a member name")
@@ -238,7 +244,7 @@ func (p *parser) object(depth int, route []string, members []Member) ([]Member, 
 		if err != nil {
 			return nil, err
 		}
-		if duplicate(members, &seen, name) {
+		if duplicate(p.members[base:], &seen, name) {
 			return nil, at.errorf("duplicate name %q", name)
 		}
 		p.space()
@@ -254,10 +260,10 @@ func (p *parser) object(depth int, route []string, members []Member) ([]Member, 
 		if err != nil {
 			return nil, err
 		}
-		members = append(members, Member{name, v})
+		p.members = append(p.members, Member{name, v})
 		more, err := p.next('}')
 		if err != nil || !more {
-			return members, err
+			return append(members, p.members[base:]...), err
 		}
 	}
 }
@@ -340,16 +346,17 @@ func (p *parser) array(depth int) ([]Value, error) {
 		p.pos++
 		return nil, nil
 	}
-	var items []Value
+	base := len(p.values)
+	defer func() { p.values = p.values[:base] }()
 	for {
 		v, err := p.value(depth + 1)
 		if err != nil {
 			return nil, err
 		}
-		items = append(items, v)
+		p.values = append(p.values, v)
 		more, err := p.next(']')
 		if err != nil || !more {
-			return items, err
+			return slices.Clone(p.values[base:]), err
 		}
 	}
 }

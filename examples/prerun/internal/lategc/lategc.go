@@ -1,5 +1,5 @@
 // Package lategc puts off the first garbage collection of a program that imports
-// it until 32 MiB are in use. Most runs of a command end before; collecting the
+// it until 64 MiB are in use. Most runs of a command end before; collecting the
 // few MiB that linked packages allocate at the start took them a sixth of their
 // time.
 //
@@ -17,7 +17,7 @@ var _ = postpone()
 // postpone brings back what was set once something was collected.
 func postpone() runtime.Cleanup {
 	percent := debug.SetGCPercent(-1)
-	limit := debug.SetMemoryLimit(32 << 20)
+	limit := debug.SetMemoryLimit(64 << 20)
 	return runtime.AddCleanup(new([32]byte), func(percent int) {
 		debug.SetGCPercent(percent)
 		debug.SetMemoryLimit(limit)
