@@ -54,7 +54,7 @@ func (configFormat) Info() Info {
 		ID: "json", Within: []string{"text", "keras-config"},
 		Rules: []prerun.Rule{
 			ruleAutoMap, ruleTorchExpression, ruleRemoteCode, ruleTrustRemote, ruleCustomPipeline, ruleHydraTarget,
-			ruleImported, ruleShardPath, ruleShardFormat, ruleTemplateAttack, ruleTemplateReach,
+			ruleImported, ruleShardPath, ruleShardFormat, ruleOutsidePath, rulePatternBomb, ruleTemplateAttack, ruleTemplateReach,
 		},
 	}
 }
@@ -129,7 +129,14 @@ func loaderReads(base string) bool {
 	case "modules.json", "model_index.json", "modular_model_index.json", "chat_template.json", "configuration.json", "io.json":
 		return true
 	}
-	return strings.HasSuffix(base, "config.json") || strings.HasSuffix(base, ".index.json")
+	return strings.HasSuffix(base, "config.json") || shardIndex(base) ||
+		strings.HasPrefix(base, "config.") && strings.HasSuffix(base, ".json") // of one version of transformers
+}
+
+// shardIndex reports the name of an index of weights; that of a variant has the
+// variant's name in it, such as model.safetensors.index.fp16.json.
+func shardIndex(base string) bool {
+	return strings.Contains(base, ".index.") && strings.HasSuffix(base, ".json")
 }
 
 func (configFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
@@ -199,7 +206,7 @@ func (c *configScan) walk(v *strictjson.Value, pointer string, depth int) {
 		case "auto_map":
 			c.autoMap(&m.Value, at)
 		case "trust_remote_code", "allow_remote":
-			if truthy(&m.Value) {
+			if truthy(&m.Value, loaderReads(c.a.Base())) {
 				c.finding(ruleTrustRemote, 0, &m.Value, at, m.Name, "%s is %s", m.Name, excerpt(m.Value.Text, 20))
 			}
 		case "custom_pipelines":
@@ -217,6 +224,7 @@ func (c *configScan) walk(v *strictjson.Value, pointer string, depth int) {
 				c.template(&m.Value, at)
 			}
 			c.named(m, at)
+			c.opened(m, at)
 		}
 		c.walk(&m.Value, at, depth+1)
 	}
@@ -309,7 +317,7 @@ func (c *configScan) file(root *strictjson.Value) {
 	case "modules.json":
 		c.modules(root)
 	}
-	if strings.HasSuffix(c.a.Base(), ".index.json") {
+	if shardIndex(c.a.Base()) {
 		c.shards(root)
 	}
 	c.router(root)
@@ -362,10 +370,13 @@ func (c *configScan) template(v *strictjson.Value, at string) {
 func (c *configScan) modelIndex(root *strictjson.Value) {
 	for i := range root.Members {
 		m := &root.Members[i]
-		if m.Value.Kind != strictjson.Array || len(m.Value.Items) < 2 || m.Value.Items[0].Kind != strictjson.String || m.Name == "_class_name" {
-			if m.Name == "_class_name" && m.Value.Kind == strictjson.Array {
+		if m.Name == "_class_name" {
+			if m.Value.Kind == strictjson.Array {
 				c.finding(ruleCustomPipeline, 0, &m.Value, "/_class_name", m.Name, "the pipeline class comes from the model's own code")
 			}
+			continue
+		}
+		if m.Value.Kind != strictjson.Array || len(m.Value.Items) < 2 {
 			continue
 		}
 		for j := range m.Value.Items[2:] { // modular pipelines say where a part is fetched from
@@ -378,21 +389,33 @@ func (c *configScan) modelIndex(root *strictjson.Value) {
 				c.finding(ruleRemoteCode, 0, repo, "/"+pointerEscaper.Replace(m.Name), shown, "part %q is taken from repository %q", excerpt(m.Name, 80), shown)
 			}
 		}
-		library := m.Value.Items[0].Text
-		switch top, _, _ := strings.Cut(library, "."); {
-		case library == "", library == "stable_diffusion":
-		case slices.Contains(pipelineLibraries, top) && !dangerousName(library+".x"):
-		default:
-			// A name without a module is a file of the model's own, or a folder
-			// of diffusers' pipelines such as "stable_diffusion".
-			if _, own := c.a.Tree.Lookup(path.Join(path.Dir(c.a.Name), m.Name, library+".py")); !own && slices.Contains(pipelineFolders, library) {
-				continue
+		c.library(m, &m.Value.Items[0])
+		for j := range m.Value.Items[2:] { // modular pipelines import what the hint names
+			if hint := m.Value.Items[2+j].Get("type_hint"); hint != nil && len(hint.Items) > 0 {
+				c.library(m, &hint.Items[0])
 			}
-			shown := excerpt(library, 80)
-			c.finding(ruleCustomPipeline, 0, &m.Value, "/"+pointerEscaper.Replace(m.Name), shown, "part %q comes from module %q",
-				excerpt(m.Name, 80), shown)
 		}
 	}
+}
+
+// library reports a module that a part of a pipeline is imported from, unless it
+// is one of the framework's.
+func (c *configScan) library(m *strictjson.Member, v *strictjson.Value) {
+	library := textOf(v)
+	switch top, _, _ := strings.Cut(library, "."); {
+	case library == "", library == "stable_diffusion":
+		return
+	case slices.Contains(pipelineLibraries, top) && !dangerousName(library+".x"):
+		return
+	}
+	// A name without a module is a file of the model's own, or a folder of
+	// diffusers' pipelines such as "stable_diffusion".
+	if _, own := c.a.Tree.Lookup(path.Join(path.Dir(c.a.Name), m.Name, library+".py")); !own && slices.Contains(pipelineFolders, library) {
+		return
+	}
+	shown := excerpt(library, 80)
+	c.finding(ruleCustomPipeline, 0, &m.Value, "/"+pointerEscaper.Replace(m.Name), shown, "part %q comes from module %q",
+		excerpt(m.Name, 80), shown)
 }
 
 // pipelineLibraries are packages whose classes a diffusers pipeline is made of,

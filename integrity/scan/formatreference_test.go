@@ -41,7 +41,7 @@ var formatNotes = map[string]formatNote{
 	"tensorflow":    {"SavedModels, MetaGraphs, frozen graphs", "operators of all graphs and functions: files, Python, native code; names of files, followed through graph and functions; layers of Keras in old SavedModels", "what operators compute"},
 	"gguf":          {"GGUF", "metadata, chat templates, layout of tensors", "tensor bytes are not read"},
 	"text":          {"plain text", "whether it is text; pointers of Git LFS in the place of models are gaps", "-"},
-	"json":          {"JSON, above all configuration of Hugging Face repositories", "`auto_map`, `trust_remote_code`, other repositories, custom pipelines, imported names, Hydra targets, templates, indices of shards", "-"},
+	"json":          {"JSON, above all configuration of Hugging Face repositories", "`auto_map`, `trust_remote_code`, other repositories, custom pipelines, imported names, Hydra targets, paths and kernels that loaders open, patterns that hang, templates, indices of shards", "-"},
 	"keras-config":  {"architectures of Keras as JSON", "Lambda layers, modules and functions that are looked up, functions that reach out", "code of a Lambda layer is reported, not read"},
 	"keras":         {"archives of Keras 3 (by their members)", "members that Keras does not write; the others are read as keras-config and hdf5", "-"},
 	"hdf5":          {"HDF5, among it Keras models and weights", "external links and storage, virtual datasets, filters, bytes before and behind; configuration of Keras in attributes", "numbers are not read; what is in formats of HDF5 that Keras does not write is a gap"},

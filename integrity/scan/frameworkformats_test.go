@@ -378,6 +378,8 @@ func frameworkExamples() map[string]ruleExample {
 		"scan.orbax.path":            {looks: "`PLACEHOLDER://../../etc/passwd` in the place of an array.", file: "checkpoint", data: member(build.Str("PLACEHOLDER://../../etc/passwd"))},
 		"scan.zarr.pickle-codec":     {looks: "`\"filters\": [{\"id\": \"pickle\"}]`.", file: ".zarray", data: []byte(`{"dtype": "|O", "filters": [{"id": "pickle"}]}`)},
 		"scan.config.imported-name":  {looks: "`\"activation_function\": \"os.system\"` in a layer's configuration.", file: "2_Dense/config.json", data: []byte(`{"activation_function": "os.system"}`)},
+		"scan.config.outside-path":   {looks: "`\"vocab_file\": \"/etc/passwd\"` in `special_tokens_map.json`.", file: "special_tokens_map.json", data: []byte(`{"vocab_file": "/etc/passwd"}`)},
+		"scan.config.pattern-bomb":   {looks: "`\"target_modules\": \"([a-z.]+)+!\"`.", file: "adapter_config.json", data: []byte(`{"target_modules": "([a-z.]+)+!"}`)},
 		"scan.repo.shard-path":       {looks: "`\"weight_map\": {\"w\": \"../../other.safetensors\"}`.", file: "model.safetensors.index.json", data: []byte(`{"weight_map": {"w": "../../other.safetensors"}}`)},
 		"scan.repo.shard-format":     {looks: "`\"weight_map\": {\"w\": \"weights.bin\"}` in an index of safetensors files.", file: "model.safetensors.index.json", data: []byte(`{"weight_map": {"w": "weights.bin"}}`)},
 		"scan.repo.custom-generate":  {looks: "`custom_generate/generate.py`.", file: "custom_generate/generate.py", data: []byte("import os\n")},

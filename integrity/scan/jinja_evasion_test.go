@@ -58,6 +58,17 @@ func TestTemplateEvasion(t *testing.T) {
 		{"dict_keys", `{{ x[dict(__cla=1, ss__=2)|join] }}`, scan.Malicious},
 		{"upper_case", `{{ x["__CLASS__"|lower] }}`, scan.Malicious},
 		{"backwards", `{{ x["__ssalc__"|reverse] }}`, scan.Malicious},
+		{"slice_inside", `{% set a = "_" ~ n %}{{ x[a[1:]] }}`, scan.Suspicious},
+		{"slice_of_result", `{% set a = "_" ~ n %}{{ x[(a)[:9] ~ ""] }}`, scan.Suspicious},
+		{"colon_in_dict", `{% set a = "_" ~ n %}{{ x[{1: a}[1]] }}`, scan.Suspicious},
+		{"minus_in_branch", `{% set a = "_" ~ n %}{{ x[a if true else b - 1] }}`, scan.Suspicious},
+		{"minus_behind_and", `{% set a = "_" ~ n %}{{ x[b - 1 and a] }}`, scan.Suspicious},
+		{"minus_in_brackets", `{% set a = "_" ~ n %}{{ x[f(b - 1, a)] }}`, scan.Suspicious},
+		{"minus_and_filter", `{% set a = "_" ~ n %}{{ x[b - 1 |default(a)] }}`, scan.Suspicious},
+		{"minus_sign", `{% set a = "_" ~ n %}{{ x[-1 ~ a] }}`, scan.Suspicious},
+		{"length_and_text", `{% set a = "_" ~ n %}{{ x[a|length ~ a] }}`, scan.Suspicious},
+		{"length_of_other", `{% set a = "_" ~ n %}{% for i in [a|length, a] %}{{ x[i] }}{% endfor %}`, scan.Suspicious},
+		{"length_as_name", `{% set a = "_" ~ n %}{% set length = a %}{{ x[length] }}`, scan.Suspicious},
 		{"slice", `{{ x["xx__class__xx"[2:-2]] }}`, scan.Malicious},
 		{"replace_filter", `{{ x["__clZass__"|replace("Z", "")] }}`, scan.Malicious},
 		{"replace_method", `{{ x["--class--".replace("-", "_")] ~ "_" }}`, scan.Suspicious}, // see replace_dashes
@@ -208,6 +219,9 @@ var ordinaryTemplates = map[string]string{
 {%- set sep = joiner(", ") -%}{%- for n in names -%}{{ sep() }}{{ n.replace('_', ' ') ~ '_' ~ loop.index }}{%- endfor -%}
 {{- (message.name.split('_')[0] ~ '_' ~ message.name.split('_')[1]) if '_' in message.name }}{{ tools | map(attribute='function.name') | join(', ') }}{{ x | string }}
 {{- "{:.2f}".format(x) }}{{ "%d of %s" | format(1, "a") }}{{ '%s' % role }}{{ range(3) | list }}{{ dict(a=1) }}{{ config }}{{ ['a', 'b'][i + 1] }}{{ tools['x' ~ i] }}`,
+	"counting": `{%- set parts = [] -%}{%- for m in messages -%}{%- set _ = parts.append(m.role ~ ': ' ~ m.content) -%}{%- endfor -%}
+{%- for i in range(1, parts|length) -%}{{ parts[i] }}{%- endfor -%}{%- for i in range(ns.parts|count) -%}{{ parts[i - 1] }}{%- endfor -%}
+{%- set indent = '  ' ~ '  ' -%}{%- set keep = (indent|length) - 2 -%}{{ indent[:(indent|length - " "|length)] }}{{ content[:keep] }}{{ content[keep:-1] }}{{ parts[keep - 1] }}`,
 	"about_python": `{{ "def __init__(self): pass  # in __main__, see __name__ and the file __init__.py" }}{# eval(x.__class__) #}{% raw %}{{ x.__class__ }}{% endraw %}
 # {{ a }} __class__ in text
 % for __class__ in text

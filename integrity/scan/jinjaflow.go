@@ -215,6 +215,7 @@ func (f *jinjaFlow) puts(ts []jinjaToken) bool {
 				if textMethods[t.text] && next.is('o', "(") {
 					return true
 				}
+			case f.made[t.text] && length(ts[i:]) > 0:
 			case f.made[t.text] && !next.is('o', "="):
 				return true
 			case f.made[t.text] && i+2 < len(ts) && ts[i+2].is('o', "="): // ==
@@ -233,7 +234,49 @@ func (f *jinjaFlow) putsWithin(ts []jinjaToken, i int) bool {
 		return true
 	}
 	ts = flat(ts[i+1 : end])
-	return !f.begins(ts) && f.puts(ts)
+	return !f.begins(ts) && !counts(ts) && f.puts(ts)
+}
+
+// counts reports the content of brackets that is no text, whatever its parts
+// are: a slice, and a difference, which texts do not have. Jinja looks only text
+// up among attributes.
+func counts(ts []jinjaToken) bool {
+	depth, minus := 0, false
+	for i, t := range ts {
+		switch {
+		case t.kind == 'n':
+			switch t.text {
+			case "if", "and", "or", "else":
+				return false // one of several values, whatever is done to the others
+			}
+		case t.kind != 'o':
+		case t.text == "(" || t.text == "[" || t.text == "{":
+			depth++
+		case t.text == ")" || t.text == "]" || t.text == "}":
+			depth--
+		case depth > 0:
+		case t.text == ":":
+			return true
+		case t.text == "|" || t.text == "~" || t.text == ",":
+			return false
+		case t.text == "-" && i > 0 && endsValue(ts[i-1]):
+			minus = true
+		}
+	}
+	return minus
+}
+
+// length is the end of a name, or a path of names, of which only the length is
+// taken; 0 where it is not.
+func length(ts []jinjaToken) int {
+	i := 0
+	for i+2 < len(ts) && ts[i+1].is('o', ".") && ts[i+2].kind == 'n' {
+		i += 2
+	}
+	if i+2 < len(ts) && ts[i+1].is('o', "|") && (ts[i+2].is('n', "length") || ts[i+2].is('n', "count")) {
+		return i + 2
+	}
+	return 0
 }
 
 // begins reports an expression that a constant begins, and not one that a name

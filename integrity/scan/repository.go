@@ -217,11 +217,7 @@ func (c *configScan) named(m *strictjson.Member, at string) {
 	case "megatron_core":
 		c.imported(&m.Value, at, "megatron")
 	case "parent_library":
-		if v := m.Value; v.Kind == strictjson.String && !strings.Contains(v.Text, ".") && dangerousName(v.Text+".x") {
-			c.finding(ruleImported, prerun.High, &m.Value, at, excerpt(v.Text, 120), "module %q is imported", excerpt(v.Text, 120))
-			return
-		}
-		c.imported(&m.Value, at, "transformers", "diffusers", "peft", "torch", "timm", "__main__")
+		c.parent(&m.Value, at)
 	case "loader_module":
 		c.imported(&m.Value, at, "mlflow")
 	case "tokenizer_class": // a dotted one of sentence-transformers; others are looked up in the framework
@@ -231,8 +227,29 @@ func (c *configScan) named(m *strictjson.Member, at string) {
 	}
 }
 
-// truthy reports values that switch something on.
-func truthy(v *strictjson.Value) bool {
+// parentLibraries are the packages that adapters are made for.
+var parentLibraries = []string{"transformers", "diffusers", "peft", "torch", "timm", "sentence_transformers", "__main__"}
+
+// parent reports the module that PEFT imports to find the class of the base
+// model, with a dot in its name or not.
+func (c *configScan) parent(v *strictjson.Value, at string) {
+	text := textOf(v)
+	if top, _, dotted := strings.Cut(text, "."); text == "" || dotted || slices.Contains(parentLibraries, top) {
+		c.imported(v, at, parentLibraries...)
+		return
+	}
+	sev := prerun.Medium
+	if dangerousName(text + ".x") {
+		sev = prerun.High
+	}
+	shown := excerpt(text, 120)
+	c.finding(ruleImported, sev, v, at, shown, "module %q is imported", shown)
+}
+
+// truthy reports values that switch something on. Where a loader reads them, as
+// Python sees it: a text does unless it is empty, even "false". Elsewhere a text
+// may be the description of a switch.
+func truthy(v *strictjson.Value, loaded bool) bool {
 	switch v.Kind {
 	case strictjson.Bool:
 		return v.Text == "true"
@@ -243,6 +260,11 @@ func truthy(v *strictjson.Value) bool {
 		case "true", "1", "yes", "on", "y", "t":
 			return true
 		}
+		return loaded && v.Text != ""
+	case strictjson.Array:
+		return loaded && len(v.Items) > 0
+	case strictjson.Object:
+		return loaded && len(v.Members) > 0
 	}
 	return false
 }
@@ -255,7 +277,7 @@ func (c *configScan) shards(root *strictjson.Value) {
 	}
 	seen := make(map[string]bool)
 	missing, first := 0, ""
-	safe := strings.HasSuffix(c.a.Base(), ".safetensors.index.json")
+	safe := strings.Contains(c.a.Base(), ".safetensors.index.")
 	for i := range m.Members {
 		v := &m.Members[i].Value
 		if v.Kind != strictjson.String || seen[v.Text] {

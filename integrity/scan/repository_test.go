@@ -36,7 +36,9 @@ func TestRepositoryFiles(t *testing.T) {
 		{"trust_text", "config.json", `{"trust_remote_code": "True"}`, prerun.Medium, trust},
 		{"trust_modelscope", "configuration.json", `{"allow_remote": true}`, prerun.Medium, trust},
 		{"trust_schema", "schema.json", `{"properties": {"trust_remote_code": {"type": "boolean"}, "x": {"trust_remote_code": "Whether to trust"}}}`, 0, ""},
-		{"trust_off", "config.json", `{"trust_remote_code": 0, "a": {"trust_remote_code": "false"}, "b": {"trust_remote_code": null}}`, 0, ""},
+		{"trust_off", "config.json", `{"trust_remote_code": 0, "a": {"trust_remote_code": ""}, "b": {"trust_remote_code": null}, "c": {"trust_remote_code": []}}`, 0, ""},
+		{"trust_text_off", "adapter_config.json", `{"tokenizer_kwargs": {"trust_remote_code": "false"}}`, prerun.Medium, trust}, // Python takes any text
+		{"trust_list", "adapter_config.json", `{"tokenizer_kwargs": {"trust_remote_code": [0]}}`, prerun.Medium, trust},
 		{"pipelines", "config.json", `{"custom_pipelines": {"x": {"impl": "a.B"}}}`, prerun.Medium, pipeline},
 		{"pipelines_none", "config.json", `{"custom_pipelines": {}}`, 0, ""},
 
