@@ -23,7 +23,7 @@ type container struct {
 }
 
 func containers() []container {
-	return slices.Concat(tarContainers(), zipContainers(), npyContainers(), hdf5Containers())
+	return slices.Concat(tarContainers(), zipContainers(), npyContainers(), hdf5Containers(), rContainers())
 }
 
 // TestContainers has one attack in each container, put where the loader finds it
@@ -213,6 +213,44 @@ func hdf5Containers() []container {
 		{"hdf5/fine_named_type", "m.h5", named(fine), ""},
 		{"hdf5/fine_far_behind", "m.h5", build.HDF5{Prefix: make([]byte, 1<<16)}.Bytes(), ""},
 		{"hdf5/fine_tensor", "m.safetensors", plain, ""},
+	}
+}
+
+// rContainers: what R calls when a model predicts, or when the session ends, once
+// the file was loaded.
+func rContainers() []container {
+	const reach, computed = "scan.r.dangerous-call", "scan.r.computed-name"
+	sym, call, text := build.RSymbol, build.RCall, build.RStrings
+	function := func(body build.R) []byte { return build.RDS(3, build.RList(build.RClosure(body))) }
+	paste := call(sym("paste0"), text("sys"), text("tem"))
+	return []container{
+		{"r/lapply", "m.rds", function(call(sym("lapply"), text("id"), text("system"))), reach},
+		{"r/lapply_itself", "m.rds", function(call(sym("lapply"), text("id"), sym("system"))), reach},
+		{"r/map", "m.rds", function(call(sym("Map"), text("system"), text("id"))), reach},
+		{"r/reduce", "m.rds", function(call(sym("Reduce"), text("system"), call(sym("list"), text("id")))), reach},
+		{"r/call", "m.rds", function(call(sym("eval"), call(sym("call"), text("system"), text("id")))), reach},
+		{"r/as_name", "m.rds", function(call(sym("as.name"), text("system"))), reach},
+		{"r/get_pasted", "m.rds", function(call(call(sym("get"), paste), text("id"))), computed},
+		{"r/do_call_pasted", "m.rds", function(call(sym("do.call"), paste, call(sym("list"), text("id")))), computed},
+		{"r/parse_raw", "m.rds", function(call(sym("parse"), call(sym("rawToChar"), sym("x")))), computed},
+		{"r/writes", "m.rds", function(call(sym("file.create"), text("x"))), reach},
+		{"r/last", "m.rda", workspace(".Last"), "scan.r.session-hook"},
+		{"r/first", "m.rda", workspace(".First"), "scan.r.session-hook"},
+		{"r/library", "m.rda", workspace("library"), "scan.r.masked-function"},
+		{"r/method", "m.rda", workspace("print.data.frame"), "scan.r.masked-function"},
+
+		{"r/fine_lapply", "m.rds", function(call(sym("lapply"), sym("x"), sym("mean"))), ""},
+		{"r/fine_variable", "m.rds", function(call(sym("lapply"), sym("url"), text("mean"))), ""},
+		{"r/fine_formula", "m.rds", function(call(sym("str2lang"), paste)), ""},
+		{"r/fine_get", "m.rds", function(call(sym("get"), text("mean"))), ""},
+		{"r/fine_get_variable", "m.rds", function(call(sym("get"), sym("name"))), ""},
+		{"r/fine_do_call", "m.rds", function(call(sym("do.call"), text("sum"), call(sym("paste"), text("x")))), ""},
+		{"r/fine_paste", "m.rds", function(call(sym("stop"), paste)), ""},
+		{"r/fine_text", "m.rds", function(call(sym("stop"), text("system"))), ""},
+		{"r/fine_helper", "m.rda", workspace("predict_mine"), ""},
+		{"r/fine_method", "m.rda", workspace("print.mymodel"), ""},
+		{"r/fine_hidden", "m.rda", workspace(".helper"), ""},
+		{"r/fine_no_workspace", "m.rds", build.RDS(3, build.RList(build.RClosure(call(sym("print"))))), ""},
 	}
 }
 

@@ -40,8 +40,8 @@ import (
 //     when the object is built: high, since no model needs it.
 //
 // Names are compared, not followed: a call that computes the name of what it
-// calls is not recognised, except through do.call, get, match.fun, and text handed to
-// parse as it stands. Of compiled code the expression that it was compiled from
+// calls is medium where the text is put together in the call itself, and is not
+// recognised where it comes from a variable. Of compiled code the expression that it was compiled from
 // is read, and the names that it looks up. External pointers arrive as null and hooks are never
 // run; packages that loading attaches are code of the machine, not of the file.
 type rFormat struct{}
@@ -72,6 +72,21 @@ var (
 		Help: "A vector of the object is the content of a file on the machine that loads it: R opens it, for writing too if the object says so, when the object is built. It reads what the file's author chose. Do not load the file; save the vector itself.",
 		Refs: []prerun.Reference{refTraversal, refDeserialize},
 	}
+	ruleRComputed = prerun.Rule{
+		ID: "scan.r.computed-name", Title: "function looked up by a name that is put together", Severity: prerun.Medium,
+		Help: "A function, formula or call of the file puts a text together and has R call what it names, or read it as code. Functions that models keep name what they call; this is how a name is kept from those who look for it. Review the expression before you use the model.",
+		Refs: []prerun.Reference{refDeserialize, refUnsafeModel},
+	}
+	ruleRHook = prerun.Rule{
+		ID: "scan.r.session-hook", Title: "function that R calls by itself", Severity: prerun.Medium,
+		Help: "The workspace has a function that R calls when a session starts or ends (.First, .Last): loading the file is enough for it to run when R is left. A model needs none. Load the file into an environment of its own, or remove the function.",
+		Refs: []prerun.Reference{refDeserialize},
+	}
+	ruleRMasked = prerun.Rule{
+		ID: "scan.r.masked-function", Title: "function in the place of one of R", Severity: prerun.Medium,
+		Help: "The workspace has a function with the name of one that every program calls. After loading the file into the session, calls from the prompt run the function of the file. Load the file into an environment of its own, or remove the function.",
+		Refs: []prerun.Reference{refDeserialize, refUnsafeModel},
+	}
 	ruleRClass = prerun.Rule{
 		ID: "scan.r.package-vector", Title: "vector of a package's own kind", Severity: prerun.Low,
 		Help: "A vector is of a class that a package defines. R loads that package, and calls its native code with what the file says, when the object is built. Make sure that the package is one that you know.",
@@ -82,7 +97,7 @@ var (
 func (rFormat) Info() Info {
 	return Info{
 		ID: "r", Within: []string{"text"}, Extensions: []string{".rds", ".rda", ".rdata"},
-		Rules: []prerun.Rule{ruleRPromise, ruleRPending, ruleRCall, ruleRBytecode, ruleRMapped, ruleRClass},
+		Rules: []prerun.Rule{ruleRPromise, ruleRPending, ruleRCall, ruleRBytecode, ruleRMapped, ruleRClass, ruleRComputed, ruleRHook, ruleRMasked},
 	}
 }
 
@@ -107,6 +122,7 @@ func (rFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	if err != nil {
 		return err
 	}
+	s.workspace = at > 0
 	_, err = s.item(rFree, 0)
 	s.facts(writer)
 	if err == nil {
@@ -161,10 +177,26 @@ func (s *rScan) named(name string, at int64, place rPlace) {
 	s.finding(ruleRCall, sev, at, name, "%s names %s, which %s", where, name, reach.what)
 }
 
-// argument judges a text handed to a function that goes by it.
-func (s *rScan) argument(callee, text string, at int64, place rPlace) {
+// argument judges what is handed to a function that goes by it.
+func (s *rScan) argument(in rArgument, car rItem, at int64, place rPlace) {
+	callee, text := in.callee, car.name
+	switch {
+	case car.typ == rCall:
+		if in.n == 1 && rByName[callee] && rBuilds[car.callee] || rReadsCode[callee] && rHides[car.callee] {
+			s.finding(ruleRComputed, 0, at, callee, "%s is given what %s puts together", callee, car.callee)
+		}
+		return
+	case (car.typ == rSymbol || car.typ == rReference) && rApplies[callee] && rReach[text].plain:
+		s.named(text, at, place)
+		return
+	case car.typ != rStrings:
+		return
+	case rApplies[callee]:
+		s.named(text, at, place)
+		return
+	}
 	switch callee {
-	case "do.call", "get", "get0", "mget", "match.fun", "getFunction", "getExportedValue", "getFromNamespace":
+	case "get", "get0", "mget", "getFunction", "getExportedValue", "getFromNamespace", "getAnywhere", "as.name", "as.symbol", "call":
 		s.named(text, at, place)
 	case "parse", "str2lang", "str2expression":
 		word := 0 // where a name starts that may end before a parenthesis
@@ -182,6 +214,48 @@ func (s *rScan) argument(callee, text string, at int64, place rPlace) {
 	}
 }
 
+func setOf(names string) map[string]bool {
+	out := make(map[string]bool)
+	for name := range strings.FieldsSeq(names) {
+		out[name] = true
+	}
+	return out
+}
+
+var (
+	// rApplies call a function that they are given, as itself or by its name.
+	rApplies = setOf("do.call match.fun lapply sapply vapply eapply Map mapply Reduce Filter Find Position rapply outer " +
+		"apply tapply sweep Vectorize mclapply parLapply clusterCall clusterApply")
+	// rByName find a function by a text.
+	rByName = setOf("do.call match.fun get get0 mget getFunction getExportedValue getFromNamespace getAnywhere as.name as.symbol call")
+	// rReadsCode read code from a text. R itself pastes the text of formulas.
+	rReadsCode = setOf("parse str2lang str2expression")
+	rHides     = setOf("rawToChar intToUtf8 chartr rev base64decode memDecompress")
+	// rBuilds put a text together.
+	rBuilds = setOf("paste paste0 sprintf rawToChar intToUtf8 chartr gsub sub rev strtrim substr substring toupper tolower " +
+		"base64decode memDecompress utf8ToInt")
+	// rHooks are functions that R calls by itself when a session starts or ends.
+	rHooks = setOf(".First .Last .First.sys .Last.sys")
+	// rMasked are functions that every program calls, which a variable of the
+	// same name in the workspace stands before.
+	rMasked = setOf("library require requireNamespace loadNamespace attach source options print cat message paste paste0 format " +
+		"c list data.frame matrix vector length names is.null inherits stop warning invisible suppressWarnings suppressMessages " +
+		"eval get assign exists do.call lapply sapply vapply Map apply predict summary update plot str head q quit rm ls load save readRDS saveRDS " +
+		"print.default print.data.frame print.function print.lm print.glm summary.lm summary.default summary.data.frame predict.lm predict.glm " +
+		"format.default format.data.frame toString.default " +
+		"<- = ( { [ [[ $ if for while function + - * / == < > ! && || ~ :: ::: @")
+)
+
+// global judges a function that loading puts into the workspace.
+func (s *rScan) global(name string, at int64) {
+	switch {
+	case rHooks[name]:
+		s.finding(ruleRHook, 0, at, name, "R calls the function %s of the workspace by itself", name)
+	case rMasked[name]:
+		s.finding(ruleRMasked, 0, at, name, "the function %s of the workspace stands before that of R", name)
+	}
+}
+
 // rReach are functions of base R that no model needs. Those that are plain
 // are no names of variables that functions have.
 var rReach = map[string]struct {
@@ -196,6 +270,11 @@ var rReach = map[string]struct {
 	"dyn.load": {"loads native code", true}, "library.dynam": {"loads native code", true},
 	"unlink": {"deletes files", true}, "file.remove": {"deletes files", true}, "Sys.setenv": {"changes the session", true},
 	"reg.finalizer": {"leaves code to be run later", true}, "addTaskCallback": {"leaves code to be run later", true},
+	"file.create": {"writes files", true}, "file.copy": {"writes files", true}, "file.rename": {"writes files", true},
+	"file.append": {"writes files", true}, "file.symlink": {"writes files", true}, "file.edit": {"starts an editor", true},
+	"save.image": {"writes files", true}, "sink": {"writes files", false}, "makePSOCKcluster": {"starts programs", true},
+	"makeForkCluster": {"starts programs", true}, "mcparallel": {"starts programs", true}, "mcfork": {"starts programs", true},
+	"Rcmd":    {"runs a command", true},
 	"setHook": {"leaves code to be run later", true}, "mmap_file": {"opens a file", true},
 }
 

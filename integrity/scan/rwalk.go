@@ -23,15 +23,17 @@ type rScan struct {
 	refs []string // names of symbols by reference, "" for other things
 	held int64    // of the budget of memory
 
+	workspace        bool // what comes next is the variables of a saved workspace
 	functions, calls int
 	packages         map[string]bool
 }
 
 // An rItem is what the reader of an item has to know of it.
 type rItem struct {
-	typ  int32
-	name string // of a symbol, or the text of a character vector of one
-	last string // of a call of :: the name behind it
+	typ    int32
+	name   string // of a symbol, or the text of a character vector of one
+	last   string // of a call of :: the name behind it
+	callee string // of a call
 }
 
 // Types of items.
@@ -356,9 +358,12 @@ func (s *rScan) pair(typ, flags int32, at int64, place rPlace, depth int) (rItem
 // pairs reads a list, or a call with its arguments, along its tail.
 func (s *rScan) pairs(typ, flags int32, at int64, place rPlace, depth int) (rItem, error) {
 	out := rItem{typ: typ}
+	top := s.workspace // the variables of a saved workspace are in the outermost list
+	s.workspace = false
 	callee := ""
 	for n := 0; ; n++ {
-		if err := s.headOf(flags, depth); err != nil {
+		tag, err := s.headOf(flags, depth)
+		if err != nil {
 			return out, err
 		}
 		car, err := s.item(place, depth)
@@ -366,6 +371,8 @@ func (s *rScan) pairs(typ, flags int32, at int64, place rPlace, depth int) (rIte
 			return out, err
 		}
 		switch out.last = car.name; {
+		case top && car.typ == rClosure:
+			s.global(tag, at)
 		case typ != rCall:
 		case n == 0 && car.typ == rCall:
 			callee = car.last // base::system
@@ -373,8 +380,11 @@ func (s *rScan) pairs(typ, flags int32, at int64, place rPlace, depth int) (rIte
 		case n == 0:
 			callee = car.name
 			s.named(callee, at, place)
-		case car.typ == rStrings:
-			s.argument(callee, car.name, at, place)
+		default:
+			s.argument(rArgument{callee, n}, car, at, place)
+		}
+		if n == 0 {
+			out.callee = callee
 		}
 		next := s.off
 		t, f, err := s.flags()
@@ -389,22 +399,25 @@ func (s *rScan) pairs(typ, flags int32, at int64, place rPlace, depth int) (rIte
 	}
 }
 
-// headOf reads attributes and tag, which stand before what is in a pair.
-func (s *rScan) headOf(flags int32, depth int) error {
+// headOf reads attributes and tag, which stand before what is in a pair, and
+// returns the name that the tag is.
+func (s *rScan) headOf(flags int32, depth int) (tag string, err error) {
 	for _, bit := range [...]int32{rHasAttr, rHasTag} {
 		if flags&bit != 0 {
-			if _, err := s.item(rFree, depth); err != nil {
-				return err
+			it, err := s.item(rFree, depth)
+			if err != nil {
+				return "", err
 			}
+			tag = it.name
 		}
 	}
-	return nil
+	return tag, nil
 }
 
 // closure reads environment, arguments and body of a function.
 func (s *rScan) closure(flags int32, place rPlace, depth int) error {
 	s.functions++
-	if err := s.headOf(flags, depth); err != nil {
+	if _, err := s.headOf(flags, depth); err != nil {
 		return err
 	}
 	for range 2 {
@@ -418,7 +431,7 @@ func (s *rScan) closure(flags int32, place rPlace, depth int) error {
 // promise reads environment, value and expression, and reports what will be
 // evaluated. R writes no promise without a value that has no environment.
 func (s *rScan) promise(flags int32, at int64, place rPlace, depth int) error {
-	if err := s.headOf(flags, depth); err != nil {
+	if _, err := s.headOf(flags, depth); err != nil {
 		return err
 	}
 	value, err := s.item(rFree, depth)
@@ -478,7 +491,7 @@ func (s *rScan) altrepClass(depth int) (info [2]string, err error) {
 		if typ != rPairlist || i > 8 {
 			return info, fmt.Errorf("offset %d: a vector's class is item of type %d", s.off, typ)
 		}
-		if err := s.headOf(flags, depth); err != nil {
+		if _, err := s.headOf(flags, depth); err != nil {
 			return info, err
 		}
 		it, err := s.item(rFree, depth)
@@ -526,7 +539,7 @@ func (s *rScan) code(place rPlace, depth int, shared int32) error {
 		case rBytecode:
 			err = s.code(place, depth, shared)
 		case rCall, rPairlist, rDefine, rRepeat, rAttrCall, rAttrList:
-			_, err = s.shared(typ, place, depth, shared)
+			_, err = s.shared(typ, place, depth, shared, rArgument{})
 		default:
 			at := s.off
 			var it rItem
@@ -543,7 +556,7 @@ func (s *rScan) code(place rPlace, depth int, shared int32) error {
 }
 
 // shared reads an expression among the constants of compiled code.
-func (s *rScan) shared(typ int32, place rPlace, depth int, shared int32) (rItem, error) {
+func (s *rScan) shared(typ int32, place rPlace, depth int, shared int32, in rArgument) (rItem, error) {
 	at := s.off
 	if depth++; depth > rDepth {
 		return rItem{}, fmt.Errorf("offset %d: nested more than %d deep", at, rDepth)
@@ -571,14 +584,21 @@ func (s *rScan) shared(typ int32, place rPlace, depth int, shared int32) (rItem,
 			return rItem{}, err
 		}
 	}
-	return s.sharedPair(typ, at, place, depth, shared)
+	return s.sharedPair(typ, at, place, depth, shared, in)
 }
 
-// sharedPair reads a pair of an expression: attributes, tag, head and rest.
-func (s *rScan) sharedPair(typ int32, at int64, place rPlace, depth int, shared int32) (rItem, error) {
+// An rArgument is a place among the arguments of a call, counted from 1.
+type rArgument struct {
+	callee string
+	n      int
+}
+
+// sharedPair reads a pair of an expression: attributes, tag, head and rest. It may
+// be an argument.
+func (s *rScan) sharedPair(typ int32, at int64, place rPlace, depth int, shared int32, in rArgument) (rItem, error) {
 	out := rItem{typ: rPairlist}
 	if typ == rAttrCall || typ == rCall {
-		out.typ = rCall
+		out.typ, in = rCall, rArgument{}
 	}
 	heads := 1
 	if typ == rAttrCall || typ == rAttrList {
@@ -593,21 +613,29 @@ func (s *rScan) sharedPair(typ int32, at int64, place rPlace, depth int, shared 
 	for i := range parts {
 		t, err := s.int()
 		if err == nil {
-			parts[i], err = s.shared(t, place, depth, shared)
+			var of rArgument
+			if i > 0 {
+				of = rArgument{in.callee, in.n + 1}
+			}
+			parts[i], err = s.shared(t, place, depth, shared, of)
 		}
 		if err != nil {
 			return out, err
 		}
+		switch {
+		case i > 0:
+		case out.typ != rCall:
+			s.argument(in, parts[0], at, place)
+		default:
+			if in.callee = parts[0].name; parts[0].typ == rCall {
+				in.callee = parts[0].last // base::system
+			}
+			out.callee = in.callee
+			s.named(in.callee, at, place)
+		}
 	}
 	if out.last = parts[1].last; parts[1].typ != rPairlist {
 		out.last = parts[0].name
-	}
-	switch {
-	case out.typ != rCall:
-	case parts[0].typ == rCall:
-		s.named(parts[0].last, at, place)
-	default:
-		s.named(parts[0].name, at, place)
 	}
 	return out, nil
 }

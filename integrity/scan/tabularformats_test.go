@@ -560,6 +560,9 @@ func tabularExamples() map[string]ruleExample {
 		"scan.r.promise":               {looks: "a promise without environment and value for the call `f()`.", file: "model.rds", data: build.RDS(3, build.RPromise(nil, unbound, call(sym("f"))))},
 		"scan.r.pending-argument":      {looks: "an environment whose variable `x` is the promise of a call.", file: "model.rds", data: build.RDS(3, build.REnvironment("x", build.RPromise(global, unbound, call(sym("f")))))},
 		"scan.r.dangerous-call":        {looks: "the formula `y ~ I(system(\"id\"))`.", file: "model.rds", data: build.RDS(3, call(sym("~"), sym("y"), call(sym("I"), call(sym("system"), build.RStrings("id")))))},
+		"scan.r.computed-name":         {looks: "the call `get(paste0(\"sys\", \"tem\"))(\"id\")`.", file: "model.rds", data: build.RDS(3, call(call(sym("get"), call(sym("paste0"), build.RStrings("sys"), build.RStrings("tem"))), build.RStrings("id")))},
+		"scan.r.session-hook":          {looks: "a workspace with a function `.Last`.", file: "model.rda", data: workspace(".Last")},
+		"scan.r.masked-function":       {looks: "a workspace with a function `library`.", file: "model.rda", data: workspace("library")},
 		"scan.r.loose-bytecode":        {looks: "a list of compiled code.", file: "model.rds", data: build.RDS(3, build.RList(build.RBytecode(null)))},
 		"scan.r.mapped-file":           {looks: "a vector of class `mmap_real` over `/etc/passwd`.", file: "model.rds", data: build.RDS(3, build.RAltrep("mmap_real", "base", build.RPairs(build.RStrings("/etc/passwd"))))},
 		"scan.r.package-vector":        {looks: "a vector of class `vroom_chr` of the package `vroom`.", file: "model.rds", data: build.RDS(3, build.RAltrep("vroom_chr", "vroom", null))},
@@ -629,4 +632,11 @@ func BenchmarkTabular(b *testing.B) {
 			}
 		})
 	}
+}
+
+// workspace is a file of save with one function of that name.
+func workspace(name string) []byte {
+	function := build.RClosure(build.RCall(build.RSymbol("invisible")))
+	vars := build.RCat(build.RInt(2|1<<10), build.RSymbol(name), function, build.RInt(build.RNil))
+	return append([]byte("RDX3\n"), build.RDS(3, vars)...)
 }
