@@ -74,9 +74,17 @@ func searched(h span, w []byte, off int64) int {
 // window searches bytes at off. It reports done when the rest of the range was
 // taken over by something found there.
 func (r *run) window(ctx context.Context, a *Artifact, out *Sink, h span, w []byte, off int64) (done bool, err error) {
-	if off == h.off && off > 0 && front(w, h.end-off) {
-		if done, err := r.tentative(ctx, a, out, h); done || err != nil {
-			return done, err
+	if off == h.off && off > 0 {
+		starts := front(w, h.end-off)
+		if !starts && pickle.SniffLine(w, h.end-off) { // as text of long lines does
+			if starts, err = r.tryPickle(ctx, a.Section(off, h.end-off), h.end-off, false); err != nil {
+				return false, err
+			}
+		}
+		if starts {
+			if done, err := r.tentative(ctx, a, out, h); done || err != nil {
+				return done, err
+			}
 		}
 	}
 	for i := range searched(h, w, off) {

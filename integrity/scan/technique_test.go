@@ -1,7 +1,9 @@
 package scan_test
 
 import (
+	"encoding/binary"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -98,6 +100,15 @@ func TestLongLines(t *testing.T) {
 				report(t, f)
 				t.Errorf("%s that starts with %q: %s", name, first[:4], f.Verdict)
 			}
+		}
+	}
+	literal := func(text string) []byte { // with nothing in it
+		return slices.Concat([]byte("\x80\x04X"), binary.LittleEndian.AppendUint32(nil, uint32(len(text))), []byte(text), []byte("."))
+	}
+	for _, text := range []string{"V" + words, "Very long " + words, "V" + words + "\n0c\nof text\nR.", "P" + words + "\n.", strings.Repeat("Vnd", 3000)} {
+		if f := one(t, scan.Scanner{}, "model.pkl", literal(text)); f.Verdict != scan.Clean || f.Completeness != scan.Complete || len(f.Findings) > 0 {
+			report(t, f)
+			t.Errorf("a literal that starts with %q: %s", text[:8], f.Verdict)
 		}
 	}
 	for _, first := range []string{"V" + words, "I am " + words, "See " + words, "Let " + words, "For " + words, "class " + words} {

@@ -134,18 +134,21 @@ func unwrap(head []byte, size int64, around []string) ([]string, bool) {
 	if len(head) < 6 {
 		return nil, false
 	}
+	line := false
 	// Behind its marker a pickle counts that names nothing itself: another may
 	// follow it, or lie in its literals. So does a small one without, of which
-	// a long literal hides the rest; of a large one see [machine.nestedBehind].
-	if marked := head[0] == byte(OpProto) && head[1] <= 5; marked || mayStart[head[0]] && names(head) {
+	// a long literal hides the rest, or a long line, unless that is an encoding;
+	// of a large one see [machine.nestedBehind].
+	if marked := head[0] == byte(OpProto) && head[1] <= 5; marked || mayStart[head[0]] && names(head, size) {
 		p := probe(head, size)
 		if p.globals > 0 && p.likelihood() == Certain || marked && (p.ranOut || p.stopped || p.ops >= 2) ||
 			p.ranOut && p.ops == 0 && size <= smallNested {
 			return around, true
 		}
+		line = p.line && p.ops == 0 && size <= smallNested
 	}
 	if len(around) >= maxEncodings {
-		return nil, false
+		return around, line
 	}
 	l := leads[head[0]]
 	for i := range wrappings {
@@ -164,19 +167,19 @@ func unwrap(head []byte, size int64, around []string) ([]string, bool) {
 			}
 		}
 	}
-	return nil, false
+	return around, line
 }
 
-// names reports whether b can name a global at all: by two lines, from the
-// stack or by a code.
-func names(b []byte) bool {
+// names reports whether b, the start of size bytes, can name a global at all: by
+// two lines, from the stack or by a code.
+func names(b []byte, size int64) bool {
 	for _, c := range b {
 		switch c {
 		case '\n', byte(OpStackGlobal), byte(OpExt1), byte(OpExt2), byte(OpExt4):
 			return true
 		}
 	}
-	return len(b) >= sniffSize/2
+	return len(b) >= sniffSize/8 && size > int64(len(b))
 }
 
 func inflateHead(b []byte) []byte {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/prerun/prerun/internal/pickle"
@@ -37,6 +38,11 @@ func streams() []Technique {
 		end("no-protocol", "4.4#20", func(d *Draft) {
 			d.protocols(0, 0)
 			d.bare(d.Code, stop)
+		}),
+		end("long-first-line", "4.4#24", func(d *Draft) {
+			// No opcode of a binary protocol, and no end of a line where a file is looked at first.
+			d.protocols(0, 0)
+			d.bare(line(pickle.OpUnicode, strings.Repeat("weights ", 1200)), op(pickle.OpPop), d.Code, stop)
 		}),
 		end("framed", "4.1", func(d *Draft) { d.stream(frame(len(assemble(d.Code))+1), d.Code, stop) }),
 		end("frame-too-long", "4.4#14", func(d *Draft) { d.stream(frame(1<<20), d.Code, stop) }),
