@@ -162,11 +162,16 @@ func (a *Artifact) Bytes(off, n int64) ([]byte, error) {
 	return buf, err
 }
 
-// small reads all of an artefact that is small where it is what it seems. It
-// returns nil with an error, and for a larger one, which is a gap.
+// small reads all of an artefact that is small where it is what it seems.
 func (a *Artifact) small(out *Sink, what string) ([]byte, error) {
-	if a.Size > maxConfig {
-		out.Gap(fmt.Sprintf("%s of %d bytes; %d are read", what, a.Size, maxConfig), 0, 0)
+	return a.atMost(maxConfig, out, what)
+}
+
+// atMost reads all of an artefact of at most so many bytes. It returns nil with
+// an error, and for a larger one, which is a gap.
+func (a *Artifact) atMost(most int64, out *Sink, what string) ([]byte, error) {
+	if a.Size > most {
+		out.Gap(fmt.Sprintf("%s of %d bytes; %d are read", what, a.Size, most), 0, 0)
 		return nil, nil
 	}
 	data, err := a.peek(0, a.Size)

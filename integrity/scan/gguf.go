@@ -307,13 +307,7 @@ func (s *ggufScan) tensors(ctx context.Context, n uint64) error {
 
 func (s *ggufScan) layout(t ggufTensor, what string) {
 	shown := excerpt(t.name, 80)
-	s.out.Finding(prerun.Finding{
-		Rule:       ruleGGUFLayout,
-		Confidence: prerun.ConfidenceHigh,
-		Locations:  []prerun.Location{{Offset: t.at, Length: 1}},
-		Message:    fmt.Sprintf("tensor %q: %s", shown, what),
-		Key:        shown,
-	})
+	s.out.report(ruleGGUFLayout, 0, prerun.Location{Offset: t.at, Length: 1}, shown, "tensor %q: %s", shown, what)
 }
 
 func (s *ggufScan) tensor() (ggufTensor, error) {

@@ -138,14 +138,7 @@ func kerasPart(module string) string {
 }
 
 func (k *kerasScan) finding(rule prerun.Rule, sev prerun.Severity, v *strictjson.Value, at, name, format string, args ...any) {
-	k.out.Finding(prerun.Finding{
-		Rule:       rule,
-		Severity:   sev,
-		Confidence: prerun.ConfidenceHigh,
-		Locations:  []prerun.Location{k.where(v, at)},
-		Message:    fmt.Sprintf(format, args...),
-		Key:        name,
-	})
+	k.out.report(rule, sev, k.where(v, at), name, format, args...)
 }
 
 func (k *kerasScan) where(v *strictjson.Value, at string) prerun.Location {

@@ -313,7 +313,7 @@ func (l *lightgbmScan) sizes() {
 		return // before version 2.2
 	}
 	if len(l.stated) != len(l.starts) {
-		l.report(0, "count", fmt.Sprintf("the header states %d trees, there are %d", len(l.stated), len(l.starts)))
+		l.report(0, "count", "the header states %d trees, there are %d", len(l.stated), len(l.starts))
 		return
 	}
 	for i, n := range l.stated {
@@ -322,7 +322,7 @@ func (l *lightgbmScan) sizes() {
 			end = l.starts[i+1]
 		}
 		if got := end - l.starts[i]; got != n {
-			l.report(l.starts[i], "size", fmt.Sprintf("tree %d has %d bytes, the header states %d", i, got, n))
+			l.report(l.starts[i], "size", "tree %d has %d bytes, the header states %d", i, got, n)
 			return
 		}
 	}
@@ -331,18 +331,9 @@ func (l *lightgbmScan) sizes() {
 func (l *lightgbmScan) layout(what string) {
 	l.faults++
 	n := len(l.starts) - 1
-	l.report(l.starts[n], strconv.Itoa(n), fmt.Sprintf("tree %d: %s", n, what))
+	l.report(l.starts[n], strconv.Itoa(n), "tree %d: %s", n, what)
 }
 
-func (l *lightgbmScan) report(at int64, key, what string) {
-	if l.out.full(ruleLightGBMLayout, 0) {
-		return
-	}
-	l.out.Finding(prerun.Finding{
-		Rule:       ruleLightGBMLayout,
-		Confidence: prerun.ConfidenceHigh,
-		Locations:  []prerun.Location{{Offset: at, Length: 1}},
-		Message:    what,
-		Key:        key,
-	})
+func (l *lightgbmScan) report(at int64, key, format string, args ...any) {
+	l.out.report(ruleLightGBMLayout, 0, prerun.Location{Offset: at, Length: 1}, key, format, args...)
 }

@@ -218,12 +218,8 @@ const (
 )
 
 func (ocdbtFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
-	if a.Size > maxManifest {
-		out.Gap(fmt.Sprintf("manifest of %d bytes; %d are read", a.Size, maxManifest), 0, 0)
-		return nil
-	}
-	data, err := a.peek(0, a.Size)
-	if err != nil {
+	data, err := a.atMost(maxManifest, out, "manifest")
+	if data == nil {
 		return err
 	}
 	if len(data) < 18 || binary.LittleEndian.Uint64(data[4:]) != uint64(len(data)) {

@@ -193,12 +193,8 @@ const (
 // graphJSON parses a graph in JSON. telling is a member that only this format
 // has: with it, what cannot be parsed is an error and not another format.
 func graphJSON(a *Artifact, out *Sink, id, telling string) (*strictjson.Value, error) {
-	if a.Size > maxGraphJSON || a.Size > a.Left(Memory) {
-		out.Gap(fmt.Sprintf("graph of %d bytes; %d are read", a.Size, min(maxGraphJSON, a.Left(Memory))), 0, 0)
-		return nil, nil
-	}
-	data, err := a.peek(0, a.Size)
-	if err != nil {
+	data, err := a.atMost(min(maxGraphJSON, a.Left(Memory)), out, "graph")
+	if data == nil {
 		return nil, err
 	}
 	root, err := strictjson.Parse(data, strictjson.Limits{Bytes: maxGraphJSON, Nodes: maxGraphNode})

@@ -283,10 +283,7 @@ func tfText(ctx context.Context, l *textLexer, out *Sink) (nodes int, err error)
 			out.Operator(Operator{Kind: "tensorflow", Name: t.text, Location: prerun.Location{Line: t.line}})
 			if rule, ok := tfOperators[t.text]; ok && !seen[t.text] {
 				seen[t.text] = true
-				out.Finding(prerun.Finding{
-					Rule: rule, Confidence: prerun.ConfidenceHigh, Locations: []prerun.Location{{Line: t.line}},
-					Message: fmt.Sprintf("operator %s", t.text), Key: t.text,
-				})
+				out.report(rule, 0, prerun.Location{Line: t.line}, t.text, "operator %s", t.text)
 			}
 		}
 	}

@@ -3,7 +3,6 @@ package scan
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -85,10 +84,7 @@ func (torchscriptFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error
 			return
 		}
 		seen[rule.ID+what] = true
-		out.Finding(prerun.Finding{
-			Rule: rule, Confidence: prerun.ConfidenceHigh, Locations: []prerun.Location{{Line: line}},
-			Message: fmt.Sprintf(format, what), Key: what,
-		})
+		out.report(rule, 0, prerun.Location{Line: line}, what, format, what)
 	}
 	for text := range bytes.Lines(data) {
 		line++

@@ -293,16 +293,7 @@ func (x *xgboostScan) check() {
 
 func (x *xgboostScan) layout(at int64, what string) {
 	x.faults++
-	if x.out.full(ruleXGBoostLayout, 0) {
-		return
-	}
-	x.out.Finding(prerun.Finding{
-		Rule:       ruleXGBoostLayout,
-		Confidence: prerun.ConfidenceHigh,
-		Locations:  []prerun.Location{{Offset: at, Length: 1}},
-		Message:    fmt.Sprintf("tree %d: %s", x.trees, what),
-		Key:        strconv.FormatInt(x.trees, 10),
-	})
+	x.out.report(ruleXGBoostLayout, 0, prerun.Location{Offset: at, Length: 1}, strconv.FormatInt(x.trees, 10), "tree %d: %s", x.trees, what)
 }
 
 // booster holds a count against what was found. Binary models and those of

@@ -171,14 +171,7 @@ func (y *yamlScan) finding(rule prerun.Rule, sev prerun.Severity, n *yaml.Node, 
 		return
 	}
 	y.seen[place] = true
-	y.out.Finding(prerun.Finding{
-		Rule:       rule,
-		Severity:   sev,
-		Confidence: prerun.ConfidenceHigh,
-		Locations:  []prerun.Location{{Line: n.Line, Column: n.Column, Fragment: at}},
-		Message:    fmt.Sprintf(format, args...),
-		Key:        key,
-	})
+	y.out.report(rule, sev, prerun.Location{Line: n.Line, Column: n.Column, Fragment: at}, key, format, args...)
 }
 
 func (y *yamlScan) walk(n *yaml.Node, at string, depth int) {
