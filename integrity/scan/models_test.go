@@ -1,6 +1,7 @@
 package scan_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"io/fs"
 	"os"
@@ -90,5 +91,41 @@ func TestModelsBudget(t *testing.T) {
 	}
 	if total > budget {
 		t.Errorf("the models take %d bytes, more than %d", total, budget)
+	}
+}
+
+// TestOmegaConf has configurations as OmegaConf pickles them, and what becomes
+// of them when a name in them is another, or a call is put in.
+func TestOmegaConf(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("testdata", "models", "omegaconf", "config.protocol2.pkl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const node = "comegaconf.nodes\nAnyNode\n"
+	with := func(name string) []byte { return bytes.Replace(data, []byte(node), []byte(name), 1) }
+	ending := func(code string) []byte { return append(bytes.Clone(data[:len(data)-1]), code+"."...) }
+	for name, tt := range map[string]struct {
+		data []byte
+		want scan.Verdict
+	}{
+		"as it is":                  {data, scan.Clean},
+		"another node":              {with("comegaconf.nodes\nStringNode\n"), scan.Clean},
+		"Any":                       {with("ctyping\nAny\n"), scan.Clean},
+		"os.system in its place":    {with("cos\nsystem\n"), scan.Malicious},
+		"through a module of it":    {with("comegaconf.base\nos.system\n"), scan.Malicious},
+		"a resolver":                {with("comegaconf\nOmegaConf.register_new_resolver\n"), scan.Malicious},
+		"a file":                    {with("comegaconf.omegaconf\nOmegaConf.load\n"), scan.Malicious},
+		"a method":                  {with("comegaconf.dictconfig\nDictConfig._to_object\n"), scan.Suspicious},
+		"a function of it":          {with("comegaconf._utils\nget_yaml_loader\n"), scan.Suspicious},
+		"evaluated hints":           {with("ctyping\nget_type_hints\n"), scan.Malicious},
+		"a call behind it":          {ending("0cos\nsystem\nX\x02\x00\x00\x00id\x85R"), scan.Malicious},
+		"a class that it makes":     {ending("0comegaconf.dictconfig\nDictConfig\ncmine\nConfig\n\x85R"), scan.Suspicious},
+		"a function as its content": {ending("0comegaconf.nodes\nAnyNode\ncmine\nf\n\x85R"), scan.Suspicious},
+		"a write to the class":      {ending("0comegaconf.dictconfig\nDictConfig\n}X\x01\x00\x00\x00aX\x01\x00\x00\x00bsb"), scan.Malicious},
+	} {
+		if got := one(t, scan.Scanner{}, "config.pkl", tt.data); got.Verdict != tt.want {
+			report(t, got)
+			t.Errorf("%s: %v, want %v", name, got.Verdict, tt.want)
+		}
 	}
 }

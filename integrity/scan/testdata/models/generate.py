@@ -467,6 +467,22 @@ def skops():
     m.close()
 
 
+def omegaconf():
+    from omegaconf import DictConfig, ListConfig, OmegaConf
+
+    m = Manifest("omegaconf", "omegaconf")
+    config = OmegaConf.create({
+        "lr": 0.1, "name": "tiny", "nested": {"layers": [1, None, True, {"again": "${lr}"}]}, "missing": "???",
+        "out": pathlib.PosixPath("runs/1"), "raw": b"x", "home": "${oc.env:HOME}",
+    })
+    typed = DictConfig({"a": 1}, key_type=str, element_type=int)
+    value = {"hyper_parameters": config, "typed": typed, "list": ListConfig(["a", "b"], element_type=str), "state_dict": {"w": [0.5, 1.5]}}
+    for protocol in (2, 4):
+        m.write(f"config.protocol{protocol}.pkl", PICKLE, f"pickle.dump, protocol {protocol}, of DictConfig and ListConfig",
+            dump(value, protocol))
+    m.close()
+
+
 def torch():
     import torch
     import torch.nn as nn
@@ -826,7 +842,7 @@ def save_orbax(ocp, folder, params):
 
 GROUPS = {f.__name__: f for f in (
     sklearn, boosting, arrays, onnx, skops, torch, transformers, sentence_transformers, diffusers, ultralytics,
-    tensorflow, keras, flax,
+    tensorflow, keras, flax, omegaconf,
 )}
 
 if __name__ == "__main__":
