@@ -26,7 +26,7 @@ func (l Limits) withDefaults() Limits {
 	return Limits{
 		Ops:     cmp.Or(l.Ops, 1<<28),
 		Stack:   cmp.Or(l.Stack, 1<<22),
-		Memo:    cmp.Or(l.Memo, 1<<24),
+		Memo:    min(cmp.Or(l.Memo, 1<<24), 1<<30),
 		Values:  min(cmp.Or(l.Values, 3<<24), 1<<30),
 		Text:    cmp.Or(l.Text, 4096),
 		Texts:   cmp.Or(l.Texts, 128<<20),

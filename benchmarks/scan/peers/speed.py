@@ -6,6 +6,8 @@
     speed.py start WORK ROUNDS         the start, and files of 20 GiB,
     speed.py folder WORK ROUNDS        a folder, which modelaudit reads once only
 """
+import collections
+import datetime
 import json
 import logging
 import os
@@ -22,18 +24,24 @@ import time
 BIG = 20 << 30  # bytes of the sparse files
 FILES = 1000
 FICKLING = 64  # fickling gets one part in so many
+OBJECTS = (
+    lambda i: collections.OrderedDict(a=i, b=i / 2),
+    lambda i: datetime.datetime.fromtimestamp(i, datetime.timezone.utc),
+    lambda i: collections.Counter({"w%d" % i: i}),
+)
 PEERS = "picklescan modelscan fickling modelaudit".split()
 
 
 def make(work, models, corpus):
-    """Writes two pickles, two sparse models of 20 GiB and a folder of mixed files."""
+    """Writes four pickles, two sparse models of 20 GiB and a folder of mixed files."""
     r = random.Random(1)
     for part, suffix in ((1, ""), (FICKLING, ".part")):
         vocabulary = {"token %d" % i: i for i in range(1050000 // part)}
         tree = [{"name": "model.layers.%d.weight" % i, "size": r.random(), "id": i} for i in range(390000 // part)]
-        for name, value in (("vocabulary", vocabulary), ("tree", tree)):
+        objects = [OBJECTS[i % len(OBJECTS)](i) for i in range(300000 // part)]
+        for name, value, protocol in (("vocabulary", vocabulary, 4), ("tree", tree, 4), ("objects", objects, 4), ("text", tree, 0)):
             with open(os.path.join(work, name + ".pkl" + suffix), "wb") as f:
-                pickle.dump(value, f, protocol=4)
+                pickle.dump(value, f, protocol=protocol)
     header = json.dumps({"w": {"dtype": "F32", "shape": [BIG // 4], "data_offsets": [0, BIG]}}).encode()
     header += b" " * (-len(header) % 8)
     sparse(work, "big.safetensors", struct.pack("<Q", len(header)) + header, BIG)
@@ -124,7 +132,7 @@ def decode_all(work, rounds):
         "fickling": lambda f: [python(work, "fickling"), __file__, "decode", "fickling", f + ".part"],
     }
     print("### Pickles, one core\n\n| pickle | tool | processor time, s | wall, s | MB/s of processor time | times slower |\n|---|---|---:|---:|---:|---:|")
-    for name in ("vocabulary.pkl", "tree.pkl"):
+    for name in ("vocabulary.pkl", "tree.pkl", "objects.pkl", "text.pkl"):
         path = os.path.join(work, name)
         got = {t: [] for t in tools}
         for _ in range(rounds):
