@@ -137,11 +137,17 @@ def decode_all(work, rounds):
         got = {t: [] for t in tools}
         for _ in range(rounds):
             for t, command in tools.items():
-                out = subprocess.check_output(command(path), stderr=subprocess.DEVNULL, cwd=work).split()
-                got[t].append([float(x) for x in out[-2:]])
+                ran = subprocess.run(command(path), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=work)
+                if ran.returncode == 0:
+                    got[t].append([float(x) for x in ran.stdout.split()[-2:]])
+                elif t == "prerun":
+                    raise SystemExit("prerun: %s" % path)
         rates = {}
         for t in tools:
             size = os.path.getsize(path + (".part" if t == "fickling" else ""))
+            if not got[t]:
+                print("| %s, %.1f MB | %s | fails | | | |" % (name, size / 1e6, t), flush=True)
+                continue
             rates[t] = size / 1e6 / statistics.median(x[0] for x in got[t])
             print("| %s, %.1f MB | %s | %s | %s | %.4g | %.0f |" % (
                 name, size / 1e6, t, spread([x[0] for x in got[t]], "%.3f"), spread([x[1] for x in got[t]], "%.3f"),
