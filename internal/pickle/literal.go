@@ -82,7 +82,8 @@ func (m *machine) inspect(t Type, e encoding, off int64, n uint64) {
 	if m.watch != nil && n >= literalLeast {
 		m.watch(Literal{off, size, m.op, t, head})
 	}
-	if e != escaped && e != quoted && (size < int64(nestedLeast[head[0]]) || barren(head)) {
+	if e != escaped && e != quoted && (size < int64(nestedLeast[head[0]]) || barren(head)) ||
+		e == escaped && barren(head) && plainText(head) {
 		return
 	}
 	encodings, ok := nestedIn(head[:min(len(head), sniffSize)], size, e)

@@ -97,17 +97,20 @@ func unescape(b []byte) []byte {
 	return out
 }
 
+// plainText reports whether b is ASCII without a backslash.
+func plainText(b []byte) bool {
+	for _, c := range b {
+		if c == '\\' || c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
 // unescapeUnicode decodes raw-unicode-escape: \uXXXX and \UXXXXXXXX behind an
 // odd number of backslashes, other bytes as latin-1.
 func unescapeUnicode(b []byte) string {
-	plain := true
-	for _, c := range b {
-		if c == '\\' || c >= utf8.RuneSelf {
-			plain = false
-			break
-		}
-	}
-	if plain {
+	if plainText(b) {
 		return string(b)
 	}
 	var out strings.Builder
