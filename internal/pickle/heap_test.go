@@ -226,3 +226,16 @@ func TestManyWrites(t *testing.T) {
 		t.Errorf("%d writes, exceeded (-want +got):\n%s", len(trace.Writes), diff)
 	}
 }
+
+// MEMOIZE sets the key that is as large as the memo, whether set or not.
+func TestMemoizeMeetsKey(t *testing.T) {
+	data := asm(pickle.OpNone, pickle.OpLongBinput, u32(100), bytes.Repeat(asm(pickle.OpMemoize), 103),
+		pickle.OpBinget, 99, pickle.OpBinget, 100, pickle.OpBinget, 101, pickle.OpStop)
+	var faults []string
+	for _, f := range scan(t, data).Streams[0].Faults {
+		faults = append(faults, f.Reason)
+	}
+	if diff := cmp.Diff([]string{"memo key 101 is not set"}, faults); diff != "" {
+		t.Errorf("faults (-want +got):\n%s", diff)
+	}
+}
