@@ -37,7 +37,7 @@ var formatNotes = map[string]formatNote{
 	"7z":            {"7z archives", "names, links, checksums; every member is read as a file", "encrypted content, PPMd and filters for machines other than x86 are gaps"},
 	"safetensors":   {"safetensors", "header: strict JSON, ranges without hole, overlap or excess, types, shapes; code in metadata", "tensor bytes are not read"},
 	"npy":           {"NumPy arrays", "header, size, data behind the array; an array of objects is read as a pickle", "numbers are not read"},
-	"onnx":          {"ONNX", "graphs, functions and tensors wherever they nest: paths of external data, custom domains, Python operators, size claims, recursion", "what operators compute"},
+	"onnx":          {"ONNX", "graphs, functions and tensors wherever they nest: paths of external data and of engines, custom domains, Python operators, size claims, recursion", "what operators compute"},
 	"tensorflow":    {"SavedModels, MetaGraphs, frozen graphs", "operators of all graphs and functions: files, Python, native code; names of files, followed through graph and functions; layers of Keras in old SavedModels", "what operators compute"},
 	"gguf":          {"GGUF", "metadata, chat templates, layout of tensors", "tensor bytes are not read"},
 	"text":          {"plain text", "whether it is text; pointers of Git LFS in the place of models are gaps", "-"},

@@ -188,7 +188,46 @@ func (s *ggufScan) pair(seen map[string]bool) error {
 		}
 		return err
 	}
+	if typ == ggufArray && chatTemplateKey(key) {
+		return s.templates(key, at)
+	}
 	return s.value(typ, 0)
+}
+
+// templates reads an array of texts under the key of a template: transformers
+// takes an array of one for its item.
+func (s *ggufScan) templates(key string, at int64) error {
+	item, err := s.u32()
+	if err != nil {
+		return err
+	}
+	n, err := s.count()
+	if err != nil {
+		return err
+	}
+	if n > ggufMaxItems {
+		return fmt.Errorf("offset %d: array of %d items", s.off, n)
+	}
+	if size, ok := ggufSizes[item]; ok {
+		return s.skip(size * n)
+	}
+	for range n {
+		if item != ggufString {
+			err = s.value(item, 1)
+		} else if text, textErr := s.text(); textErr != nil {
+			err = textErr
+		} else {
+			s.string(key, text, at)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func chatTemplateKey(key string) bool {
+	return key == "tokenizer.chat_template" || strings.HasPrefix(key, "tokenizer.chat_template.")
 }
 
 // value skips one value.
@@ -233,7 +272,7 @@ func (s *ggufScan) string(key, value string, at int64) {
 	switch {
 	case key == "general.architecture":
 		s.out.Fact("architecture", excerpt(value, 60))
-	case key == "tokenizer.chat_template", strings.HasPrefix(key, "tokenizer.chat_template."):
+	case chatTemplateKey(key):
 		if key == "tokenizer.chat_template" {
 			s.out.Fact("chat_template", string(digestx.Of([]byte(value))))
 		}

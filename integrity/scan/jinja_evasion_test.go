@@ -1,6 +1,8 @@
 package scan_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"strings"
 	"testing"
 
@@ -245,6 +247,15 @@ func TestOrdinaryTemplates(t *testing.T) {
 	}
 }
 
+// ggufArrayed has a template as an array of one, which transformers takes for it.
+func ggufArrayed(template string) []byte {
+	text := binary.LittleEndian.AppendUint64(nil, uint64(len(template)))
+	text = append(text, template...)
+	single := append([]byte{8, 0, 0, 0}, text...)
+	array := append([]byte{9, 0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}, text...)
+	return bytes.Replace(gguf([]string{"tokenizer.chat_template", template}, 0, 0), single, array, 1)
+}
+
 // TestTemplatePlaces puts one attack wherever loaders take templates from.
 func TestTemplatePlaces(t *testing.T) {
 	const attack = `{{ x.__class__ }}`
@@ -268,6 +279,7 @@ func TestTemplatePlaces(t *testing.T) {
 		"nested":       {"config.json", mustJSON(map[string]any{"tokenizer": map[string]any{"chat_template": attack}})},
 		"prompt":       {"config.json", mustJSON(map[string]any{"prompt_template": attack})},
 		"gguf":         {"m.gguf", gguf([]string{"tokenizer.chat_template", attack}, 0, 0)},
+		"gguf_array":   {"m.gguf", ggufArrayed(attack)},
 		"gguf_named":   {"m.gguf", gguf([]string{"tokenizer.chat_template.rag", padded}, 0, 0)},
 	} {
 		if f := one(t, scan.Scanner{}, tt.file, tt.data); f.Verdict != scan.Malicious {

@@ -79,6 +79,7 @@ type lightgbmTree struct {
 	inner, leaf     int64 // lowest and highest child: ~leaf, and inner node
 	lowest, feature int64 // of features
 	boundary        int64 // the last
+	back            bool  // a child does not stand behind its parent
 	counts          [len(lightgbmLists)]int64
 }
 
@@ -198,7 +199,7 @@ func (l *lightgbmScan) list(key string) error {
 			continue
 		}
 		n++
-		if err := l.item(key, w, n == 1); err != nil {
+		if err := l.item(key, w, n-1); err != nil {
 			return err
 		}
 	}
@@ -216,9 +217,9 @@ var lightgbmRead = map[string]bool{
 }
 
 // item takes what of a list is checked.
-func (l *lightgbmScan) item(key, w string, first bool) error {
+func (l *lightgbmScan) item(key, w string, i int64) error {
 	if len(l.starts) == 0 {
-		return l.header(key, w, first)
+		return l.header(key, w, i == 0)
 	}
 	t := &l.tree
 	switch key {
@@ -242,6 +243,7 @@ func (l *lightgbmScan) item(key, w string, first bool) error {
 		}
 		t.boundary = n
 	default:
+		t.back = t.back || n >= 0 && n <= i
 		t.inner, t.leaf = max(t.inner, n), max(t.leaf, ^n)
 	}
 	return nil
@@ -300,6 +302,8 @@ func (l *lightgbmScan) check() {
 	switch {
 	case t.inner > 0 && t.inner >= t.leaves-1:
 		l.layout(fmt.Sprintf("%d inner nodes, one names node %d as its child", t.leaves-1, t.inner))
+	case t.back: // the library makes them behind, and follows them without an end
+		l.layout("a node names one before it, or itself, as its child")
 	case t.leaf >= t.leaves:
 		l.layout(fmt.Sprintf("%d leaves, a node names leaf %d", t.leaves, t.leaf))
 	case t.lowest < 0, l.features >= 0 && t.feature > l.features:

@@ -141,7 +141,15 @@ type onnxScan struct {
 	unknown  []wire.Field
 }
 
-type onnxOperator struct{ domain, name string }
+// An onnxOperator is named by these; functions of one name differ by overload.
+type onnxOperator struct{ domain, name, overload string }
+
+func (o onnxOperator) id() string {
+	if o.overload == "" {
+		return o.domain + ":" + o.name
+	}
+	return o.domain + ":" + o.name + ":" + o.overload
+}
 
 // maxOnnxUses bounds the foreign operators that are told apart.
 const maxOnnxUses = 1 << 16
@@ -281,13 +289,15 @@ func (s *onnxScan) sparse(f wire.Field) error {
 }
 
 func (s *onnxScan) node(f wire.Field, function string, depth int) error {
-	var op, domain string
+	var op, domain, overload string
 	err := s.w.Walk(f.Off, f.End(), func(t wire.Field) (err error) {
 		switch {
 		case t.Is(4, wire.Bytes):
 			op, err = s.text(t, 200)
 		case t.Is(7, wire.Bytes):
 			domain, err = s.text(t, 200)
+		case t.Is(8, wire.Bytes):
+			overload, err = s.text(t, 200)
 		case t.Is(5, wire.Bytes):
 			return s.attribute(t, function, depth)
 		case t.Num > 10:
@@ -297,7 +307,8 @@ func (s *onnxScan) node(f wire.Field, function string, depth int) error {
 	})
 	domain = onnxDomain(domain)
 	s.out.Operator(Operator{Kind: "onnx", Domain: domain, Name: op, Location: prerun.Location{Offset: f.At, Length: f.End() - f.At}})
-	if id := (onnxOperator{domain, op}); !knownDomain(domain) {
+	id := onnxOperator{domain, op, overload}
+	if !knownDomain(domain) {
 		switch _, again := s.uses[id]; {
 		case again:
 		case len(s.uses) == maxOnnxUses:
@@ -307,13 +318,77 @@ func (s *onnxScan) node(f wire.Field, function string, depth int) error {
 		}
 	}
 	if function != "" && len(s.calls[function]) < 10_000 {
-		s.calls[function] = append(s.calls[function], domain+":"+op)
+		s.calls[function] = append(s.calls[function], id.id())
 	}
 	if (op == "PyOp" || op == "PythonOp" || op == "PythonOpGrad" || op == "PyFunc") && !s.out.full(ruleOnnxPython, 0) {
 		shown := excerpt(domain+":"+op, 120)
 		s.finding(ruleOnnxPython, f, shown, "operator %q hands control to Python", shown)
 	}
+	if op == "EPContext" && err == nil {
+		return s.engine(f)
+	}
 	return err
+}
+
+// engine reads a node that stands for a graph compiled for an accelerator: the
+// runtime hands a file, or the bytes in the node, to the accelerator's library.
+func (s *onnxScan) engine(node wire.Field) error {
+	s.out.Gap("a node holds an engine for an accelerator, which is not read", node.At, node.End()-node.At)
+	embedded, cache, source := true, wire.Field{}, ""
+	err := s.w.Walk(node.Off, node.End(), func(t wire.Field) error {
+		if !t.Is(5, wire.Bytes) {
+			return nil
+		}
+		var name string
+		var number uint64
+		var text wire.Field
+		err := s.w.Walk(t.Off, t.End(), func(g wire.Field) (err error) {
+			switch {
+			case g.Is(1, wire.Bytes):
+				name, err = s.text(g, 80)
+			case g.Is(3, wire.Varint):
+				number = g.Value
+			case g.Is(4, wire.Bytes):
+				text = g
+			}
+			return err
+		})
+		switch name {
+		case "embed_mode":
+			embedded = number != 0
+		case "ep_cache_context":
+			cache = text
+		case "onnx_model_filename":
+			if source, _, err = s.w.Text(text, ProbeSize); err == nil && source != "" {
+				s.engineFile(t, source)
+			}
+		}
+		return err
+	})
+	switch {
+	case err != nil || cache.Len == 0:
+		return err
+	case embedded:
+		return s.skip(cache) // searched for programs, as what no format knows
+	}
+	file, _, err := s.w.Text(cache, ProbeSize)
+	if err == nil {
+		s.engineFile(cache, file)
+	}
+	return err
+}
+
+// engineFile judges where the file of an engine is said to be.
+func (s *onnxScan) engineFile(f wire.Field, file string) {
+	shown := excerpt(file, 120)
+	switch _, linked, ok := s.a.sibling(file); {
+	case outside(file):
+		s.finding(ruleOnnxPath, f, shown, "an engine is said to be in %q", shown)
+	case linked:
+		s.finding(ruleOnnxLink, f, shown, "%q, an engine, is reached through a link", shown)
+	case !ok:
+		s.out.Gap(fmt.Sprintf("engine %q is not here", shown), f.At, f.Off-f.At+f.Len)
+	}
 }
 
 func (s *onnxScan) attribute(f wire.Field, function string, depth int) error {
@@ -333,23 +408,26 @@ func (s *onnxScan) attribute(f wire.Field, function string, depth int) error {
 }
 
 func (s *onnxScan) function(f wire.Field) error {
-	var name, domain string
+	var name, domain, overload string
 	err := s.w.Walk(f.Off, f.End(), func(t wire.Field) (err error) {
 		switch {
 		case t.Is(1, wire.Bytes):
 			name, err = s.text(t, 200)
 		case t.Is(10, wire.Bytes):
 			domain, err = s.text(t, 200)
+		case t.Is(13, wire.Bytes):
+			overload, err = s.text(t, 200)
 		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if cut := "…"; len(s.defined) < maxOnnxUses && !strings.HasSuffix(name, cut) && !strings.HasSuffix(domain, cut) {
-		s.defined[onnxOperator{onnxDomain(domain), name}] = true
+	defined := onnxOperator{onnxDomain(domain), name, overload}
+	id := defined.id()
+	if len(s.defined) < maxOnnxUses && !strings.Contains(id, "…") {
+		s.defined[defined] = true
 	}
-	id := onnxDomain(domain) + ":" + name
 	if len(s.calls) < 10_000 {
 		s.calls[id] = append(s.calls[id], []string{}...)
 	}

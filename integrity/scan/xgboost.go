@@ -113,10 +113,13 @@ type xgboostTree struct {
 	nodes    int64 // as it states, -1 when it does not
 	features int64
 	deleted  int64
-	child    int64 // the highest index of a child
-	feature  int64 // the highest index of a feature
-	lowest   int64 // the lowest index of either
-	taken    int64 // categories that nodes claim
+	pruned   int64    // nodes marked as deleted
+	child    int64    // the highest index of a child
+	feature  int64    // the highest index of a feature
+	lowest   int64    // the lowest index of either
+	taken    int64    // categories that nodes claim
+	back     bool     // a child does not stand behind its parent
+	read     [2]int64 // children read: left, right
 	counts   [len(xgboostArrays)]int64
 }
 
@@ -231,10 +234,20 @@ func (x *xgboostScan) node(field []string, v docValue) error {
 func (t *xgboostTree) number(array string, v docValue) {
 	switch array {
 	case "left_children", "right_children":
+		side := &t.read[0]
+		if array == "right_children" {
+			side = &t.read[1]
+		}
+		t.back = t.back || v.num >= 0 && v.num <= *side
+		*side++
 		t.child = max(t.child, v.num)
 		t.lowest = min(t.lowest, v.num)
 	case "split_indices":
-		t.feature = max(t.feature, v.num)
+		if v.num == math.MaxInt32 || v.num == math.MaxUint32 { // of a node that was pruned
+			t.pruned++
+		} else {
+			t.feature = max(t.feature, v.num)
+		}
 		t.lowest = min(t.lowest, v.num)
 	case "categories_sizes":
 		if v.num >= 0 && v.num <= math.MaxInt32 {
@@ -282,9 +295,13 @@ func (x *xgboostScan) check() {
 	switch {
 	case t.child >= t.nodes:
 		x.layout(t.at, fmt.Sprintf("%d nodes, one names node %d as its child", t.nodes, t.child))
+	case t.back: // the library makes them behind, and follows them without an end
+		x.layout(t.at, "a node names one before it, or itself, as its child")
 	case t.lowest < -1:
 		x.layout(t.at, fmt.Sprintf("a node names index %d", t.lowest))
-	case t.features > 0 && t.feature >= t.features && (t.deleted == 0 || t.feature != math.MaxUint32):
+	case t.pruned > t.deleted:
+		x.layout(t.at, fmt.Sprintf("%d nodes that were pruned, it states %d", t.pruned, t.deleted))
+	case t.features > 0 && t.feature >= t.features:
 		x.layout(t.at, fmt.Sprintf("%d features, a node splits at feature %d", t.features, t.feature))
 	case t.taken > max(t.counts[xgboostCategories], 0):
 		x.layout(t.at, fmt.Sprintf("nodes claim %d categories of %d", t.taken, max(t.counts[xgboostCategories], 0)))

@@ -159,6 +159,8 @@ func (x *xgboostScan) binaryTree(f *forward) error {
 		case left == math.MaxUint32: // a leaf
 		case left >= nodes, right >= nodes:
 			fault = fmt.Sprintf("%d nodes, node %d names nodes %d and %d as its children", nodes, i, int32(left), int32(right))
+		case left <= i, right <= i:
+			fault = fmt.Sprintf("node %d names nodes %d and %d as its children", i, left, right)
 		case features > 0 && feature >= features:
 			fault = fmt.Sprintf("%d features, node %d splits at feature %d", features, i, feature)
 		}
