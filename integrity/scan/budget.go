@@ -109,6 +109,7 @@ type run struct {
 	size     int64 // of the top-level file
 	expanded int64 // bytes decoded from all streams, once each
 	windows  int64 // bytes of dictionaries that open decoders hold
+	granted  int64 // of all dictionaries, those of closed decoders too
 }
 
 // newRun starts the clock of one file of that size. The caller must call cancel.

@@ -32,8 +32,16 @@ type window struct {
 	n   int64
 }
 
+// maxGranted bounds the dictionaries that are made for one file one after the
+// other beyond the bytes that were read and decoded: each has to be cleared,
+// however little is decoded with it.
+const maxGranted = 512 << 20
+
 // grant replaces the decoder's dictionary by one of n bytes.
 func (w *window) grant(n int64) error {
+	if w.run.granted += n; w.run.granted > maxGranted+w.run.used[Bytes].Load() {
+		return fmt.Errorf("dictionaries of %d bytes one after the other, for less content: %w", w.run.granted, errUnsupported)
+	}
 	if w.run.windows-w.n+n > maxWindows {
 		return fmt.Errorf("a dictionary of %d bytes; all together may have %d: %w", n, int64(maxWindows), errUnsupported)
 	}
@@ -129,6 +137,9 @@ func openLZMA(run *run, r *countReader) (io.Reader, func() int64, error) {
 	// Streams that claim a larger dictionary than is granted seldom use all of
 	// it. One that does has a match beyond it, which is an error.
 	dict := max(min(int64(binary.LittleEndian.Uint32(head[1:])), maxWindow), lzma.MinDictCap)
+	if size := binary.LittleEndian.Uint64(head[5:]); size < uint64(dict) {
+		dict = max(int64(size), lzma.MinDictCap)
+	}
 	w := &window{run: run}
 	if err := w.grant(dict); err != nil {
 		return nil, nil, err

@@ -204,7 +204,11 @@ func (m *members) header() error {
 			return unexpectedEOF(err)
 		}
 	}
-	m.z, m.sum, m.size = flate.NewReader(m.r), crc32.NewIEEE(), 0
+	m.sum, m.size = crc32.NewIEEE(), 0
+	if z, ok := m.z.(flate.Resetter); ok {
+		return z.Reset(m.r, nil)
+	}
+	m.z = flate.NewReader(m.r)
 	return nil
 }
 

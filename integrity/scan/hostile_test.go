@@ -66,8 +66,23 @@ func hostile() map[string]func() []byte {
 			}
 			return out
 		},
-		"tar_members.tar":     func() []byte { return tarMembers(30_000) },
-		"tar_long_names.tar":  func() []byte { return tarLongNames(20) },
+		"tar_members.tar":    func() []byte { return tarMembers(30_000) },
+		"tar_long_names.tar": func() []byte { return tarLongNames(20) },
+		"tar_sparse.tar": func() []byte {
+			var ms []build.TarMember
+			for i := range 300 {
+				ms = append(ms, build.TarMember{Name: "p", Kind: 'x', Data: build.PAX("GNU.sparse.size", "209715200", "GNU.sparse.name", itoa(i), "GNU.sparse.map", "0,6")},
+					build.TarMember{Name: "x", Data: []byte("hello\n")})
+			}
+			return build.Tar(ms...)
+		},
+		"zip_dictionaries.zip": func() []byte {
+			ms := make([]build.Member, 200)
+			for i := range ms {
+				ms[i] = build.Member{Name: itoa(i), Data: []byte("hello\n"), Method: 14, Flags: 2, SizeDelta: 64 << 20}
+			}
+			return bytes.ReplaceAll(build.Zip(ms...), []byte("\x05\x00\x5d\x00\x00\x01\x00"), []byte("\x05\x00\x5d\x00\x00\x00\x04"))
+		},
 		"safetensors_header":  func() []byte { return le.AppendUint64(nil, 100_000_000) },
 		"safetensors_nesting": func() []byte { return build.Safetensors(`{"a":`+strings.Repeat("[", 1<<20), nil) },
 		"safetensors_tensors": func() []byte { return build.Safetensors(manyTensors(100_000), nil) },

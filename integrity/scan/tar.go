@@ -109,8 +109,11 @@ func tarMember(ctx context.Context, a *Artifact, out *Sink, n *names, tree *Tree
 // that they count like what a stream decodes to.
 func sparseMember(ctx context.Context, a *Artifact, out *Sink, n *names, tree *Tree, m tardir.Member) error {
 	size := m.Size
-	if a.run.bomb(size, m.Stored) {
-		size = a.run.lim.Bomb
+	a.run.expanded += min(size, a.run.lim.Bomb)
+	if a.run.bomb(size, m.Stored) || a.run.bomb(a.run.expanded, a.run.size) {
+		if size = min(size, a.run.lim.Bomb); a.run.expanded > 2*a.run.lim.Bomb {
+			size = min(size, m.Stored) // of many such members, the first ones are enough
+		}
 		n.report(ruleBomb, 0, m.Name, m.At, "%d bytes stand for %d", m.Stored, m.Size)
 		out.unread(m.Name, m.Size, Inconclusive, fmt.Sprintf("of its holes and content %d bytes were read", size))
 	}

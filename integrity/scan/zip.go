@@ -329,7 +329,7 @@ func zipDecoder(run *run, m *zipdir.Member, raw func() io.Reader) (func() (io.Re
 		if m.Flags&zipFlagLZMAEnd != 0 {
 			size = math.MaxUint64 // the stream says where it ends
 		}
-		return func() (io.Reader, error) { return zipLZMA(run, raw(), size) }, nil
+		return func() (io.Reader, error) { return zipLZMA(run, raw(), size, m.Size) }, nil
 	case 93:
 		return func() (io.Reader, error) { return newZstd(raw()) }, nil
 	case 95:
@@ -346,14 +346,18 @@ const zipFlagLZMAEnd = 1 << 1
 
 // zipLZMA reads a stream of method 14: the version of the encoder and the length
 // of the properties, two bytes each, the properties, and the stream. Those and
-// the size are the header of the old format.
-func zipLZMA(run *run, raw io.Reader, size uint64) (io.Reader, error) {
+// the size are the header of the old format. The dictionary need not be larger
+// than what the archive says that the member decodes to.
+func zipLZMA(run *run, raw io.Reader, size uint64, claimed int64) (io.Reader, error) {
 	var head [9]byte
 	if _, err := io.ReadFull(raw, head[:]); err != nil {
 		return nil, unexpectedEOF(err)
 	}
 	if n := binary.LittleEndian.Uint16(head[2:]); n != 5 {
 		return nil, fmt.Errorf("LZMA with %d bytes of properties", n)
+	}
+	if dict := binary.LittleEndian.Uint32(head[5:]); int64(dict) > claimed {
+		binary.LittleEndian.PutUint32(head[5:], uint32(max(claimed, 0)))
 	}
 	header := binary.LittleEndian.AppendUint64(head[4:9:9], size)
 	z, _, err := openLZMA(run, newCountReader(io.MultiReader(bytes.NewReader(header), raw), maxCounted))
