@@ -18,7 +18,7 @@ import (
 var (
 	ruleImported = prerun.Rule{
 		ID: "scan.config.imported-name", Title: "configuration that names what to import", Severity: prerun.Medium,
-		Help: "A member of the configuration is a Python name that the loader imports, and calls in some cases, and it is not one of the framework's own. The finding is high when the name reaches commands, files or other code. Review the module like any program, or use a name of the framework.",
+		Help: "A member of the configuration, or of what jsonpickle wrote, is a Python name that the loader imports, and calls in some cases, and it is not one of the framework's own. The finding is high when the name reaches commands, files or other code. Review the module like any program, or use a name of the framework.",
 		Refs: []prerun.Reference{refForeignCode, refUnsafeModel},
 	}
 	ruleShardPath = prerun.Rule{
@@ -94,7 +94,7 @@ func deniedName(name string) bool {
 		return judgeNames()("builtins", name).Level == globals.Malicious
 	}
 	class := last
-	for i := 0; i < last; i++ {
+	for i := range last {
 		if name[i] == '.' && name[i+1] >= 'A' && name[i+1] <= 'Z' {
 			class = i
 			break
@@ -102,6 +102,16 @@ func deniedName(name string) bool {
 	}
 	return judgeNames()(name[:last], name[last+1:]).Level == globals.Malicious ||
 		judgeNames()(name[:class], name[class+1:]).Level == globals.Malicious
+}
+
+// plainName reports a name that pickles may call with anything.
+func plainName(name string) bool {
+	k := strings.LastIndexByte(name, '.')
+	if k < 0 {
+		return false
+	}
+	g := judgeNames()(name[:k], name[k+1:])
+	return g.Level == globals.Allowed && g.Need == globals.NeedNothing
 }
 
 // targetSeverity is that of a name that a loader imports and calls.
@@ -220,6 +230,10 @@ func (c *configScan) named(m *strictjson.Member, at string) {
 		c.parent(&m.Value, at)
 	case "loader_module":
 		c.imported(&m.Value, at, "mlflow")
+	case "py/object", "py/type", "py/function", "py/class", "py/repr": // of jsonpickle, whatever it is called with
+		if !plainName(textOf(&m.Value)) {
+			c.imported(&m.Value, at)
+		}
 	case "tokenizer_class": // a dotted one of sentence-transformers; others are looked up in the framework
 		c.imported(&m.Value, at, "transformers", "sentence_transformers")
 	case "object_constructor": // of a model of LlamaIndex in MLflow
@@ -314,7 +328,7 @@ func (c *configScan) inside(v *strictjson.Value, at string) {
 
 // configWords are members that make a loader run or fetch something.
 var configWords = [][]byte{
-	[]byte(`"auto_map"`), []byte(`"_target_"`), []byte(`"pyref"`), []byte(`"trust_remote_code"`), []byte(`"custom_pipelines"`), []byte(`"chat_template"`),
+	[]byte(`"auto_map"`), []byte(`"_target_"`), []byte(`"py/`), []byte(`"pyref"`), []byte(`"trust_remote_code"`), []byte(`"custom_pipelines"`), []byte(`"chat_template"`),
 }
 
 // speaks reports bytes that hold such a member.

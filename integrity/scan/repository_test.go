@@ -239,11 +239,12 @@ func TestMLflow(t *testing.T) {
 			t.Errorf("%s: %q, want %q", text, got, want)
 		}
 	}
-	bomb := "x0: &x0 {a: b}\n"
+	var bomb strings.Builder
+	bomb.WriteString("x0: &x0 {a: b}\n")
 	for i := range 30 {
-		bomb += fmt.Sprintf("x%d: &x%d {a: *x%d, b: *x%d, <<: [*x%d, *x%d]}\n", i+1, i+1, i, i, i, i)
+		bomb.WriteString(fmt.Sprintf("x%d: &x%d {a: *x%d, b: *x%d, <<: [*x%d, *x%d]}\n", i+1, i+1, i, i, i, i))
 	}
-	if f := one(t, scan.Scanner{}, "MLmodel", []byte(bomb+"flavors: *x30\n")); f.Completeness == scan.Complete {
+	if f := one(t, scan.Scanner{}, "MLmodel", []byte(bomb.String()+"flavors: *x30\n")); f.Completeness == scan.Complete {
 		t.Error("aliases that multiply are read to the end")
 	}
 	for text, want := range map[string]scan.Verdict{
@@ -294,6 +295,28 @@ func TestSentenceTransformers(t *testing.T) {
 		if got := rules(f); !slices.Equal(got, tt.want) {
 			report(t, f)
 			t.Errorf("%s %s: %q, want %q", tt.file, tt.text, got, tt.want)
+		}
+	}
+}
+
+// TestJSONPickle has texts that jsonpickle 4.1 was seen to run, in safe mode
+// too, and what it writes of harmless values.
+func TestJSONPickle(t *testing.T) {
+	for text, want := range map[string]scan.Verdict{
+		`{"py/reduce": [{"py/type": "os.mkdir"}, {"py/tuple": ["x"]}]}`:                    scan.Malicious,
+		`{"py/reduce": [{"py/function": "os.mkdir"}, {"py/tuple": ["x"]}]}`:                scan.Malicious,
+		`{"a": [{"py/object": "posix.mkdir", "py/newargsex": [["x"], {}]}]}`:               scan.Malicious,
+		`{"py/repr": "os/os.mkdir('x')"}`:                                                  scan.Suspicious,
+		`{"py/object": "mine.Net", "layers": 3}`:                                           scan.Suspicious,
+		`{"py/object": "collections.OrderedDict", "py/reduce": []}`:                        scan.Clean,
+		`{"py/type": "datetime.datetime", "py/tuple": [1]}`:                                scan.Clean,
+		`{"py/object": "builtins.dict"}`:                                                   scan.Clean,
+		`{"py/id": 1, "py/set": ["a"], "py/b64": "eA==", "py/tuple": ["os.mkdir"]}`:        scan.Clean,
+		`{"text": "\"py/object\": \"os.mkdir\"", "object": "os.mkdir", "py": "os.system"}`: scan.Clean,
+	} {
+		if f := one(t, scan.Scanner{}, "model.json", []byte(text)); f.Verdict != want {
+			report(t, f)
+			t.Errorf("%s: %v, want %v", text, f.Verdict, want)
 		}
 	}
 }

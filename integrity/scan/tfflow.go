@@ -29,7 +29,7 @@ var tfPasses = set(`Identity IdentityN StringJoin Select SelectV2 Switch RefSwit
 
 func set(words string) map[string]bool {
 	m := make(map[string]bool)
-	for _, w := range strings.Fields(words) {
+	for w := range strings.FieldsSeq(words) {
 		m[w] = true
 	}
 	return m

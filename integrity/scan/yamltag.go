@@ -8,7 +8,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/prerun/prerun"
-	"github.com/prerun/prerun/integrity/scan/globals"
 )
 
 // pythonTags is what tags start with that build Python objects.
@@ -30,10 +29,8 @@ func tagSeverity(rest string) prerun.Severity {
 		}
 		return prerun.High
 	}
-	if k := strings.LastIndexByte(name, '.'); k > 0 && strings.HasPrefix(kind, "object") {
-		if g := judgeNames()(name[:k], name[k+1:]); g.Level == globals.Allowed && g.Need == globals.NeedNothing {
-			return prerun.Low
-		}
+	if strings.HasPrefix(kind, "object") && plainName(name) {
+		return prerun.Low
 	}
 	return prerun.High
 }
