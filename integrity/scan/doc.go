@@ -77,5 +77,6 @@
 // package scantest checks such a format.
 //
 // TECHNIQUES.md has the ways to hide a call that are tried, COMPARISON.md what
-// other scanners say about the same files.
+// other scanners say about the same files, ADVERSARY.md what loaders did with
+// files made against this package.
 package scan
