@@ -282,7 +282,18 @@ func TestLlamafile(t *testing.T) {
 		{"pe", "m", file(build.PE(), "--host=localhost\n"), scan.Suspicious, scan.Complete, program},
 		{"upper_case", "m", build.Archive{Members: []build.Member{{Name: "M.GGUF", Data: model.Data}}, Prefix: ape}.Bytes(), scan.Suspicious, scan.Complete, program},
 
+		{"host_own", "m", file(ape, "--host\nlocalhost\n--port\n8080\n"), scan.Suspicious, scan.Complete, program},
+		{"host_own_6", "m", file(ape, "--host\n::1\n"), scan.Suspicious, scan.Complete, program},
+		{"prompt", "m", file(ape, "-p\nA chat with --host 0.0.0.0 and ../x in it.\n"), scan.Suspicious, scan.Complete, program},
+		{"member", "m", file(ape, "-m\n/zip/a/../m.gguf\n"), scan.Suspicious, scan.Complete, program},
+		{"relative", "m", file(ape, "-m\na/../m.gguf\n"), scan.Suspicious, scan.Complete, program},
+		{"dots", "m", file(ape, "-m\nm..gguf\n..."), scan.Suspicious, scan.Complete, program},
+		{"like_log_file", "m", file(ape, "--log-disable\n--no-display-prompt\n"), scan.Suspicious, scan.Complete, program},
+		{"template_plain", "m", file(ape, "", build.Member{Name: "n.gguf", Data: gguf([]string{"tokenizer.chat_template", "{{ messages[0]['content'] }}"}, 0, 0)}), scan.Suspicious, scan.Complete, program},
+		{"other_arguments", "m", file(ape, "", build.Member{Name: "doc/.args", Data: []byte("--host\n0.0.0.0\n")}), scan.Suspicious, scan.Complete, program},
+
 		{"archive_alone", "m.zip", build.Zip(model), scan.Clean, scan.Complete, nil},
+		{"archive_arguments", "m.zip", build.Zip(model, build.Member{Name: ".args", Data: []byte("--rpc=10.0.0.1:1\n")}), scan.Clean, scan.Complete, nil},
 		{"program_alone", "m", build.ELF(), scan.Suspicious, scan.Complete, []string{"scan.file.executable"}},
 		{"no_model", "m", build.Archive{Members: []build.Member{{Name: "a.txt", Data: []byte("x")}}, Prefix: ape}.Bytes(), scan.Suspicious, scan.Complete, []string{"scan.file.executable", "scan.zip.prefix-data"}},
 

@@ -87,6 +87,23 @@ func TestTFLite(t *testing.T) {
 			m[2] = append(m[2].([]build.Flat), build.Flat{}, build.Flat{})
 		}), nil, scan.Clean, scan.Complete, nil},
 		{"external", "m.tflite", external("w.data", 4, 12), map[string][]byte{"w.data": make([]byte, 16)}, scan.Clean, scan.Complete, nil},
+		{"associated_names", "m.tflite", append(plain[:len(plain):len(plain)], build.Zip(build.Member{Name: "a..b/labels..txt", Data: []byte("x")})...), nil, scan.Clean, scan.Complete, nil},
+		{"associated_pickle_silent", "m.tflite", append(plain[:len(plain):len(plain)], build.Zip(build.Member{Name: "x", Data: build.Harmless()})...), nil, scan.Clean, scan.Complete, nil},
+		{"flex_options", "m.tflite", flex(build.FlexTexts("Add", string(build.Proto(nil).Text(1, "ReadFile").Text(2, "Add")))), nil, scan.Clean, scan.Complete, nil},
+		{"flex_twice", "m.tflite", build.TFLite(weights, nil, "FlexAdd", "FlexAdd"), nil, scan.Clean, scan.Complete, nil},
+		{"inline_data", "m.tflite", change(func(m build.Flat) { m[4].([]build.Flat)[1] = build.Flat{0: make([]byte, 64)} }), nil, scan.Clean, scan.Complete, nil},
+		{"optional_input", "m.tflite", change(func(m build.Flat) { graph(m)[3].([]build.Flat)[0][1] = []int32{-1} }), nil, scan.Clean, scan.Complete, nil},
+		{"two_tensors_one_buffer", "m.tflite", change(func(m build.Flat) { ts := graph(m)[0].([]build.Flat); graph(m)[0] = append(ts, ts[0]) }), nil, scan.Clean, scan.Complete, nil},
+		{"if", "m.tflite", change(func(m build.Flat) {
+			control(m, 118, build.Flat{0: int32(1), 1: int32(2)})
+			m[2] = append(m[2].([]build.Flat), build.Flat{}, build.Flat{})
+		}), nil, scan.Clean, scan.Complete, nil},
+		{"one_subgraph_twice", "m.tflite", change(func(m build.Flat) {
+			control(m, 118, build.Flat{0: int32(1), 1: int32(1)})
+			m[2] = append(m[2].([]build.Flat), build.Flat{})
+		}), nil, scan.Clean, scan.Complete, nil},
+		{"external_folder", "m.tflite", external("a/../w.data", 0, 16), map[string][]byte{"w.data": make([]byte, 16)}, scan.Clean, scan.Complete, nil},
+		{"external_whole", "m.tflite", external("w.data", 0, 16), map[string][]byte{"w.data": make([]byte, 16)}, scan.Clean, scan.Complete, nil},
 
 		{"associated_traversal", "m.tflite", append(plain[:len(plain):len(plain)], build.Zip(build.Member{Name: "../x", Data: []byte("x")})...), nil, scan.Malicious, scan.Complete, []string{"scan.archive.path-traversal"}},
 		{"associated_pickle", "m.tflite", append(plain[:len(plain):len(plain)], build.Zip(build.Member{Name: "x", Data: build.Attack()})...), nil, scan.Malicious, scan.Complete, []string{"scan.pickle.call-on-load"}},
@@ -137,6 +154,13 @@ func TestExecuTorch(t *testing.T) {
 		{"weights_like_elf", "m.pte", build.ExecuTorch(add, nil, build.ELF(), nil), nil, scan.Clean, scan.Complete, nil},
 		{"inline_constants", "m.pte", change(func(p build.Flat) { p[2] = []build.Flat{{0: build.ELF()}} }), nil, scan.Clean, scan.Complete, nil},
 		{"named_data", "m.pte", change(func(p build.Flat) { p[7] = []build.Flat{{0: "w", 1: uint32(0)}} }), nil, scan.Clean, scan.Complete, nil},
+		{"quantised_kernels", "m.pte", build.ExecuTorch([]string{"quantized_decomposed::quantize_per_tensor", "dim_order_ops::_to_dim_order_copy", "aten::add.out"}, nil, data, nil), nil, scan.Clean, scan.Complete, nil},
+		{"delegates", "m.pte", build.ExecuTorch(add, []string{"XnnpackBackend", "CoreMLBackend", "QnnBackend", "VulkanBackend"}, data, nil), nil, scan.Clean, scan.Complete, nil},
+		{"segment_empty", "m.pte", change(func(p build.Flat) { segments(p)[0][1] = uint64(0); delete(p, 5) }), nil, scan.Clean, scan.Complete, nil},
+		{"constants_at_the_end", "m.pte", change(func(p build.Flat) { p[5] = build.Flat{0: uint32(0), 1: []uint64{0, 63, 64}} }), nil, scan.Clean, scan.Complete, nil},
+		{"named_evil", "m.pte", change(func(p build.Flat) { p[7] = []build.Flat{{0: "evil::run", 1: uint32(0)}, {0: "../x", 1: uint32(0)}} }), nil, scan.Clean, scan.Complete, nil},
+		{"two_methods", "m.pte", change(func(p build.Flat) { p[1] = append(p[1].([]build.Flat), build.Flat{0: "EvilBackend"}) }), nil, scan.Clean, scan.Complete, nil},
+		{"inline_delegate_data", "m.pte", change(func(p build.Flat) { p[3] = []build.Flat{{0: make([]byte, 99)}} }), nil, scan.Clean, scan.Complete, nil},
 
 		{"kernel", "m.pte", build.ExecuTorch([]string{"evil::run"}, nil, data, nil), nil, scan.Suspicious, scan.Complete, []string{"scan.executorch.custom-kernel"}},
 		{"kernel_no_library", "m.pte", build.ExecuTorch([]string{"run"}, nil, data, nil), nil, scan.Suspicious, scan.Complete, []string{"scan.executorch.custom-kernel"}},
@@ -294,6 +318,14 @@ func TestPaddle(t *testing.T) {
 		{"json_strings", "m.json", paddleJSON("1.save_image", "1.load_state"), nil, scan.Clean, scan.Complete, nil},
 		{"params", "m.pdiparams", build.PaddleParams(2, 0, 8), nil, scan.Clean, scan.Complete, nil},
 		{"params_pickle", "m.pdparams", build.Harmless(), nil, scan.Clean, scan.Complete, nil},
+		{"control", "m.pdmodel", build.Paddle(build.PaddleOp("while"), build.PaddleOp("conditional_block"), matmul), nil, scan.Clean, scan.Complete, nil},
+		{"like_files", "m.pdmodel", build.Paddle(build.PaddleOp("lod_reset"), build.PaddleOp("save_shape"), build.PaddleOp("reader")), nil, scan.Clean, scan.Complete, nil},
+		{"like_python", "m.pdmodel", build.Paddle(build.PaddleOp("py_func_like"), build.PaddleOp("layer_norm")), nil, scan.Clean, scan.Complete, nil},
+		{"two_blocks", "m.pdmodel", append(build.Paddle(matmul), build.Paddle(build.PaddleOp("relu"))...), nil, scan.Clean, scan.Complete, nil},
+		{"json_builtins", "m.json", paddleJSON("0.parameter", "1.full", "1.data", "1.fetch"), nil, scan.Clean, scan.Complete, nil},
+		{"json_regions", "m.json", []byte(strings.Replace(string(nested), "3.evil", "1.add", 1)), nil, scan.Clean, scan.Complete, nil},
+		{"json_like_custom", "m.json", paddleJSON("1.evil_like", "1.pylayer_norm"), nil, scan.Clean, scan.Complete, nil},
+		{"params_none", "m.pdiparams", build.PaddleParams(1), nil, scan.Clean, scan.Complete, nil},
 
 		{"py_func", "m.pdmodel", build.Paddle(matmul, build.PaddleOp("py_func")), nil, scan.Malicious, scan.Complete, []string{"scan.paddle.python-operator"}},
 		{"pylayer", "m.pdmodel", build.Paddle(build.PaddleOp("pylayer")), nil, scan.Malicious, scan.Complete, []string{"scan.paddle.python-operator"}},

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/prerun/prerun"
@@ -126,6 +127,48 @@ func TestOmegaConf(t *testing.T) {
 		if got := one(t, scan.Scanner{}, "config.pkl", tt.data); got.Verdict != tt.want {
 			report(t, got)
 			t.Errorf("%s: %v, want %v", name, got.Verdict, tt.want)
+		}
+	}
+}
+
+// TestModelsUnnamed holds recognition to content: under a number for a name a
+// model is what it was, but for those that only a name makes one.
+func TestModelsUnnamed(t *testing.T) {
+	exceptions := []struct{ pattern, reason string }{
+		{"flax/orbax/_*", "JSON like any other: restoring opens it by its name"},
+		{"onnx/tensor.pb", "a few numbered fields, which many messages have"},
+		{"skops/*.skops", "a zip archive with a schema.json, which is read as that of skops under any name of the archive"},
+		{"tensorflow/*/fingerprint.pb", "five numbers"},
+		{"transformers/*/chat_template.jinja", "a template is text: what renders it opens it by its name"},
+		{"transformers/*/*/chat_template.jinja", "the same"},
+	}
+	used := make(map[string]bool)
+	dir := filepath.Join("testdata", "models")
+	var manifest struct{ Files []modelFile }
+	if err := json.Unmarshal(must(os.ReadFile(filepath.Join(dir, "MANIFEST.json"))), &manifest); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range manifest.Files {
+		data := must(os.ReadFile(filepath.Join(dir, filepath.FromSlash(m.Path))))
+		named, bare := one(t, scan.Scanner{}, path.Base(m.Path), data), one(t, scan.Scanner{}, "12345", data)
+		if slices.Equal(named.Formats, bare.Formats) {
+			continue
+		}
+		excepted := false
+		for _, e := range exceptions {
+			if ok, err := path.Match(e.pattern, m.Path); err != nil {
+				t.Fatal(err)
+			} else if ok {
+				excepted, used[e.pattern] = true, true
+			}
+		}
+		if !excepted {
+			t.Errorf("%s is %q, without its name %q", m.Path, named.Formats, bare.Formats)
+		}
+	}
+	for _, e := range exceptions {
+		if !used[e.pattern] {
+			t.Errorf("%s needs no exception (%s)", e.pattern, e.reason)
 		}
 	}
 }

@@ -59,6 +59,10 @@ var torchLibraries = []string{
 	"rel", "onnx", "image", "debugprims", "preprocessing", "_test", "mtia", "xpu", "mps", "nnapi", "_caffe2", "internal",
 }
 
+// torchClasses are the namespaces of classes that torch itself registers: packed
+// parameters of quantised, sparse and recurrent layers.
+var torchClasses = []string{"quantized", "rnn", "sparse", "xnnpack"}
+
 var (
 	torchOperator = regexp.MustCompile(`(?:^|[^\w.])(?:(torch)\.(\w+)|ops\.(\w+)\.(\w+)|(__torch__\.torch\.classes\.\w+))`)
 	pythonOnly    = regexp.MustCompile(`(?:^|[^\w.])((?:__import__|eval|exec|compile|open|getattr|globals)\s*\(|import\s+\w+|from\s+\w[\w.]*\s+import)|\.(__\w+__)`)
@@ -96,6 +100,9 @@ func (torchscriptFormat) Scan(ctx context.Context, a *Artifact, out *Sink) error
 			library, op := m[1]+m[3], m[2]+m[4]
 			switch {
 			case m[5] != "":
+				if slices.Contains(torchClasses, strings.TrimPrefix(m[5], "__torch__.torch.classes.")) {
+					continue
+				}
 				report(ruleTorchScriptCustom, m[5], "class %q is of a library")
 			case slices.Contains(torchReach, op) && (library == "torch" || library == "aten" || library == "prim"):
 				report(ruleTorchScriptReach, library+"."+op, "operator %q is called")
