@@ -272,7 +272,7 @@ var rReach = map[string]struct {
 	"reg.finalizer": {"leaves code to be run later", true}, "addTaskCallback": {"leaves code to be run later", true},
 	"file.create": {"writes files", true}, "file.copy": {"writes files", true}, "file.rename": {"writes files", true},
 	"file.append": {"writes files", true}, "file.symlink": {"writes files", true}, "file.edit": {"starts an editor", true},
-	"save.image": {"writes files", true}, "sink": {"writes files", false}, "makePSOCKcluster": {"starts programs", true},
+	"save.image": {"writes files", true}, "saveRDS": {"writes files", true}, "sink": {"writes files", false}, "makePSOCKcluster": {"starts programs", true},
 	"makeForkCluster": {"starts programs", true}, "mcparallel": {"starts programs", true}, "mcfork": {"starts programs", true},
 	"Rcmd":    {"runs a command", true},
 	"setHook": {"leaves code to be run later", true}, "mmap_file": {"opens a file", true},

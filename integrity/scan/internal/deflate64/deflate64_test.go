@@ -16,7 +16,7 @@ import (
 	"github.com/prerun/prerun/integrity/scan/internal/deflate64"
 )
 
-// written is what 7-Zip 22.01 made of content (7zz a -tzip -mm=Deflate64 -mx=9).
+// written is what 7-Zip 26.02 made of content (7zz a -tzip -mm=Deflate64 -mx=9).
 const written = "OlbXmO39+9HvkG9779fIPGxn3G94L6yI3z09rT1yVYdN5Ksw4epLrQtv2ISE6puvS42+xVQ548xjqbK++Jsz++Xtzd45V/jy/tq37NaTtr47mrl+/8MeFij87t8YwTrhKOed4LOrrD1mBl0Omss2/9XWQ2zCMzw3McqtMeownBPkNrXQrD/8m6Ws2K+Okq8zasRjHHfnFvbxF0QeZ5TWN7adeEB2KS/vauPeurh+u2cZJcusNh6eLLgi5fjtUw8SHn7ez8mQvuix6gJFw/arSUdXMIx4MOLBiAcjHox4MOLBiAcjHox4MOLBiAcjHox4MOLBiAcA8uBAAAAAAADI/7UQ9Hq9Xq/X6/V6vV6v10MeHAgAAAAAAPm/FoJer9fr9Xq9Xq/X6/V6vV6v1+v1er1er9frIQ8OBAAAAACA/F8LQa/X6/V6vV6v1+v1er1er9fr9Xq9Xq/X6/V6vV6v1+v1er1er9fr9Xq9Xq/X6/V6vV6v11PuHdAAAMAwCPOv+tcxWiEEHo/H4/F4PB6Px+PxeDwej8fj8Xg8Ho/H4/F4PB6Px+MtqHzQHY/H4/F4PB6Px+PxeDwej8fj8Xg8Ho/H4/F4PB6Px+PxeDwej8fj8Xg8Ho/H4/F4PB6Px+PxeDwej8fj8Xg8Ho/H4/F6Kp27Bw=="
 
 // content has matches of more than 258 bytes, and distances of both codes that
