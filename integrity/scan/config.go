@@ -152,7 +152,13 @@ func (configFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	if err != nil {
 		return err
 	}
-	root, err := strictjson.Parse(jsonText(data), strictjson.Limits{Bytes: maxConfig, Nodes: 1 << 18})
+	if vocabulary(a.Base()) && !config {
+		if ok, err := strictjson.Plain(jsonText(data), strictjson.Limits{Bytes: maxOther}, configures); ok && err == nil {
+			out.Claim(0, a.Size)
+			return nil
+		}
+	}
+	root, err := strictjson.ParseWords(jsonText(data), strictjson.Limits{Bytes: maxConfig, Nodes: 1 << 18}, switches)
 	if err != nil {
 		if config || a.Ext() == ".json" && !vocabulary(a.Base()) && speaks(data) {
 			return err // a loader may read it all the same
@@ -165,6 +171,10 @@ func (configFormat) Scan(_ context.Context, a *Artifact, out *Sink) error {
 	c.file(root)
 	return nil
 }
+
+// switches names members that a number may switch on. No other number matters
+// here, and vocabularies have many.
+func switches(name string) bool { return name == "trust_remote_code" || name == "allow_remote" }
 
 // A configScan is the reading of one JSON file.
 type configScan struct {
@@ -205,7 +215,7 @@ func (c *configScan) walk(v *strictjson.Value, pointer string, depth int) {
 		switch m.Name {
 		case "auto_map":
 			c.autoMap(&m.Value, at)
-		case "trust_remote_code", "allow_remote":
+		case "trust_remote_code", "allow_remote": // see switches
 			if truthy(&m.Value, loaderReads(c.a.Base())) {
 				c.finding(ruleTrustRemote, 0, &m.Value, at, m.Name, "%s is %s", m.Name, excerpt(m.Value.Text, 20))
 			}

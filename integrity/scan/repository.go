@@ -336,6 +336,14 @@ func speaks(data []byte) bool {
 	return slices.ContainsFunc(configWords, func(k []byte) bool { return bytes.Contains(data, k) })
 }
 
+// configures reports names and texts of JSON that may mean something to a loader.
+func configures(text []byte) bool {
+	if bytes.HasSuffix(text, []byte("template")) || bytes.HasPrefix(text, []byte("py/")) || bytes.Contains(text, []byte("${")) {
+		return true
+	}
+	return slices.ContainsFunc(configWords, func(k []byte) bool { return bytes.Equal(text, k[1:len(k)-1]) })
+}
+
 // vocabulary reports files of which the loader takes tokens, whatever they
 // spell.
 func vocabulary(base string) bool {

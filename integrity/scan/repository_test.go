@@ -320,3 +320,33 @@ func TestJSONPickle(t *testing.T) {
 		}
 	}
 }
+
+// A vocabulary is read without a tree, unless it holds words of a configuration.
+func TestVocabulary(t *testing.T) {
+	plain := `{"version":"1.0","model":{"type":"BPE","vocab":{"a":0,"auto":1,"_map":2},"merges":["a b"]}}`
+	for name, tt := range map[string]struct {
+		data string
+		want []string
+		id   string
+	}{
+		"plain":       {plain, nil, "json"},
+		"auto_map":    {`{"auto_map":{"AutoModel":"m.M"},"vocab":{}}`, []string{"scan.config.auto-map"}, "json"},
+		"escaped":     {`{"auto\u005fmap":{"AutoModel":"m.M"}}`, []string{"scan.config.auto-map"}, "json"},
+		"target":      {`{"a":[{"_target_":"os.system"}]}`, []string{"scan.config.hydra-target"}, "json"},
+		"template":    {`{"some_template":"{{ x.__globals__ }}"}`, []string{"scan.template.attack"}, "json"},
+		"twice":       {`{"a":0,"a":1}`, nil, "text"},
+		"cut":         {plain[:40], nil, "text"},
+		"jsonpickle":  {`{"py/object":"os.system"}`, []string{"scan.config.imported-name"}, "json"},
+		"switch":      {`{"trust_remote_code":1}`, []string{"scan.config.trust-remote-code"}, "json"},
+		"switched_by": {`{"added":{"trust_remote_code":0}}`, nil, "json"},
+	} {
+		f := one(t, scan.Scanner{}, "tokenizer.json", []byte(tt.data))
+		var got []string
+		for _, x := range f.Findings {
+			got = append(got, x.Rule.ID)
+		}
+		if !slices.Equal(got, tt.want) || !slices.Contains(f.Formats, tt.id) {
+			t.Errorf("%s: %v, %v; want %v as %s", name, f.Formats, got, tt.want, tt.id)
+		}
+	}
+}

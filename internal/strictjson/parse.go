@@ -12,6 +12,7 @@ package strictjson
 import (
 	"bytes"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strconv"
 	"unicode/utf16"
@@ -113,21 +114,43 @@ func Parse(data []byte, lim Limits) (*Value, error) { return ParseEach(data, lim
 // first error of each ends parsing and is returned as it is. Where path leads
 // nowhere, or to something else, each is not called.
 func ParseEach(data []byte, lim Limits, path []string, each func(*Value) error) (*Value, error) {
-	lim = lim.withDefaults()
-	if len(data) > lim.Bytes {
-		return nil, &Error{Msg: fmt.Sprintf("%d bytes, the limit is %d", len(data), lim.Bytes)}
-	}
-	p := &parser{data: data, lim: lim, line: 1, route: path, each: each}
-	p.space()
-	v, err := p.value(0)
+	return (&parser{route: path, each: each}).parse(data, lim)
+}
+
+// ParseWords is [Parse] for who has no use for numbers: members that are numbers
+// are checked, and are kept only under names that keep reports. Items of arrays
+// are all kept. It is meant for the tables that stand beside a configuration.
+func ParseWords(data []byte, lim Limits, keep func(name string) bool) (*Value, error) {
+	return (&parser{keep: keep}).parse(data, lim)
+}
+
+func (p *parser) parse(data []byte, lim Limits) (v *Value, err error) {
+	err = p.parsed(data, lim, func() error {
+		root, err := p.value(0)
+		v = &root
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
+	return v, nil
+}
+
+// parsed reads one text, whose value the function reads.
+func (p *parser) parsed(data []byte, lim Limits, value func() error) error {
+	p.data, p.lim, p.line = data, lim.withDefaults(), 1
+	if len(data) > p.lim.Bytes {
+		return &Error{Msg: fmt.Sprintf("%d bytes, the limit is %d", len(data), p.lim.Bytes)}
+	}
+	p.space()
+	if err := value(); err != nil {
+		return err
+	}
 	p.space()
 	if p.pos < len(data) {
-		return nil, p.errorf("more data after the value")
+		return p.errorf("more data after the value")
 	}
-	return &v, nil
+	return nil
 }
 
 type parser struct {
@@ -145,6 +168,11 @@ type parser struct {
 
 	members []Member // of the objects that have begun, and
 	values  []Value  // of the arrays, until their number is known
+	given   []string // the names of the members, and of those that are not kept
+
+	keep  func(name string) bool // numbers to be kept; nil for all
+	tells func(text []byte) bool // see Plain
+	seed  maphash.Seed           // once an object was wide
 }
 
 func (p *parser) errorf(format string, args ...any) error {
@@ -167,14 +195,8 @@ func (p *parser) space() {
 
 func (p *parser) value(depth int) (Value, error) {
 	v := Value{Offset: p.pos, Line: p.line, Column: p.pos - p.lineStart + 1}
-	if p.nodes++; p.nodes > p.lim.Nodes {
-		return v, p.errorf("more than %d values", p.lim.Nodes)
-	}
-	if depth > p.lim.Depth {
-		return v, p.errorf("nested deeper than %d", p.lim.Depth)
-	}
-	if p.pos == len(p.data) {
-		return v, p.errorf("the input ends where a value is expected")
+	if err := p.room(depth); err != nil {
+		return v, err
 	}
 	var err error
 	route, spare := p.route, p.spare
@@ -195,19 +217,51 @@ func (p *parser) value(depth int) (Value, error) {
 		v.Text, err = p.string()
 	case c == '-' || '0' <= c && c <= '9':
 		v.Kind = Number
-		v.Text, err = p.number()
+		n := 0
+		n, err = p.scalar()
+		v.Text = string(p.data[p.pos-n : p.pos])
 	case c == 't':
 		v.Kind, v.Text = Bool, "true"
-		err = p.literal("true")
+		_, err = p.scalar()
 	case c == 'f':
 		v.Kind, v.Text = Bool, "false"
+		_, err = p.scalar()
+	default:
+		_, err = p.scalar()
+	}
+	return v, err
+}
+
+// room takes one value and tells whether there is one.
+func (p *parser) room(depth int) error {
+	if p.nodes++; p.nodes > p.lim.Nodes {
+		return p.errorf("more than %d values", p.lim.Nodes)
+	}
+	if depth > p.lim.Depth {
+		return p.errorf("nested deeper than %d", p.lim.Depth)
+	}
+	if p.pos == len(p.data) {
+		return p.errorf("the input ends where a value is expected")
+	}
+	return nil
+}
+
+// scalar reads what is neither text nor holds anything, of n bytes.
+func (p *parser) scalar() (n int, err error) {
+	at := p.pos
+	switch c := p.data[p.pos]; {
+	case c == '-' || '0' <= c && c <= '9':
+		err = p.number()
+	case c == 't':
+		err = p.literal("true")
+	case c == 'f':
 		err = p.literal("false")
 	case c == 'n':
 		err = p.literal("null")
 	default:
 		err = p.errorf("%q does not start a value", c)
 	}
-	return v, err
+	return p.pos - at, err
 }
 
 func (p *parser) literal(word string) error {
@@ -227,32 +281,26 @@ func (p *parser) peek() byte {
 
 func (p *parser) object(depth int, route []string, members []Member) ([]Member, error) {
 	p.pos++
-	var seen map[string]struct{} // made only for objects too wide to search
+	var seen []uint32 // made only for objects too wide to search
 	p.space()
 	if p.peek() == '}' {
 		p.pos++
 		return nil, nil
 	}
-	base := len(p.members)
-	defer func() { p.members = p.members[:base] }()
+	base, from := len(p.members), len(p.given)
+	defer func() { p.members, p.given = p.members[:base], p.given[:from] }()
 	for {
 		if p.peek() != '"' {
 			return nil, p.errorf("expected a member name")
 		}
-		at := *p
+		at := p.pos
 		name, err := p.name()
 		if err != nil {
 			return nil, err
 		}
-		if duplicate(p.members[base:], &seen, name) {
-			return nil, at.errorf("duplicate name %q", name)
+		if err := p.named(from, &seen, at, name); err != nil {
+			return nil, err
 		}
-		p.space()
-		if p.peek() != ':' {
-			return nil, p.errorf("expected %q after name %q", ':', name)
-		}
-		p.pos++
-		p.space()
 		if len(route) > 0 && route[0] == name {
 			p.route = route[1:]
 		}
@@ -260,7 +308,9 @@ func (p *parser) object(depth int, route []string, members []Member) ([]Member, 
 		if err != nil {
 			return nil, err
 		}
-		p.members = append(p.members, Member{name, v})
+		if v.Kind != Number || p.keep == nil || p.keep(name) {
+			p.members = append(p.members, Member{name, v})
+		}
 		more, err := p.next('}')
 		if err != nil || !more {
 			return append(members, p.members[base:]...), err
@@ -268,27 +318,54 @@ func (p *parser) object(depth int, route []string, members []Member) ([]Member, 
 	}
 }
 
-func duplicate(members []Member, seen *map[string]struct{}, name string) bool {
+// named takes the name of a member, which stands at, up to its value.
+func (p *parser) named(from int, seen *[]uint32, at int, name string) error {
+	if p.duplicate(from, seen, name) {
+		p.pos = at // a name spans no lines
+		return p.errorf("duplicate name %q", name)
+	}
+	p.space()
+	if p.peek() != ':' {
+		return p.errorf("expected %q after name %q", ':', name)
+	}
+	p.pos++
+	p.space()
+	return nil
+}
+
+// duplicate adds a name to those of an object, given[from:], and reports whether
+// it was there. A wide object has a table of them, by their hash.
+func (p *parser) duplicate(from int, seen *[]uint32, name string) bool {
 	const narrow = 16
-	if len(members) < narrow {
-		for i := range members {
-			if members[i].Name == name {
-				return true
-			}
-		}
-		return false
+	given := p.given[from:]
+	p.given = append(p.given, name)
+	if len(given) < narrow {
+		return slices.Contains(given, name)
 	}
-	if *seen == nil {
-		*seen = make(map[string]struct{}, 2*narrow)
-		for i := range members {
-			(*seen)[members[i].Name] = struct{}{}
+	if 2*len(given) >= len(*seen) { // and at first, when there is none
+		if p.seed == (maphash.Seed{}) {
+			p.seed = maphash.MakeSeed()
+		}
+		*seen = make([]uint32, 4*max(len(given), narrow))
+		for i, n := range given {
+			(*seen)[p.slot(*seen, given, n)] = uint32(i) + 1
 		}
 	}
-	if _, dup := (*seen)[name]; dup {
+	slot := p.slot(*seen, given, name)
+	if (*seen)[slot] != 0 {
 		return true
 	}
-	(*seen)[name] = struct{}{}
+	(*seen)[slot] = uint32(len(given)) + 1
 	return false
+}
+
+// slot is where a name stands in a table, or where there is room for it.
+func (p *parser) slot(seen []uint32, given []string, name string) int {
+	for i := int(maphash.String(p.seed, name) % uint64(len(seen))); ; i = (i + 1) % len(seen) {
+		if n := seen[i]; n == 0 || given[n-1] == name {
+			return i
+		}
+	}
 }
 
 // name reads the name of a member. Texts have few of them, many times.
@@ -376,8 +453,7 @@ func (p *parser) next(closing byte) (more bool, err error) {
 	return false, p.errorf("expected %q or %q", ',', closing)
 }
 
-func (p *parser) number() (string, error) {
-	start := p.pos
+func (p *parser) number() error {
 	if p.peek() == '-' {
 		p.pos++
 	}
@@ -387,12 +463,12 @@ func (p *parser) number() (string, error) {
 	case '1' <= c && c <= '9':
 		p.digits()
 	default:
-		return "", p.errorf("expected a digit")
+		return p.errorf("expected a digit")
 	}
 	if p.peek() == '.' {
 		p.pos++
 		if !p.digits() {
-			return "", p.errorf("expected a digit after the point")
+			return p.errorf("expected a digit after the point")
 		}
 	}
 	if c := p.peek(); c == 'e' || c == 'E' {
@@ -401,10 +477,10 @@ func (p *parser) number() (string, error) {
 			p.pos++
 		}
 		if !p.digits() {
-			return "", p.errorf("expected a digit in the exponent")
+			return p.errorf("expected a digit in the exponent")
 		}
 	}
-	return string(p.data[start:p.pos]), nil
+	return nil
 }
 
 func (p *parser) digits() bool {

@@ -377,6 +377,99 @@ func FuzzParseEach(f *testing.F) {
 	})
 }
 
+// Names are compared whatever their number, and whether their values are kept.
+func TestDuplicateNames(t *testing.T) {
+	for _, n := range []int{1, 2, 15, 16, 17, 31, 32, 33, 1000} {
+		for _, twice := range []int{0, n / 2, n - 1} {
+			var b strings.Builder
+			for i := range n {
+				fmt.Fprintf(&b, `,"n%d":%d`, i, i)
+			}
+			good := "{" + b.String()[1:] + "}"
+			bad := fmt.Sprintf(`%s,"n%d":null}`, good[:len(good)-1], twice)
+			for name, parse := range map[string]func([]byte) (*strictjson.Value, error){
+				"all": func(data []byte) (*strictjson.Value, error) { return strictjson.Parse(data, strictjson.Limits{}) },
+				"plain": func(data []byte) (*strictjson.Value, error) {
+					_, err := strictjson.Plain(data, strictjson.Limits{}, func([]byte) bool { return false })
+					return nil, err
+				},
+				"words": func(data []byte) (*strictjson.Value, error) {
+					return strictjson.ParseWords(data, strictjson.Limits{}, none)
+				},
+			} {
+				if _, err := parse([]byte(good)); err != nil {
+					t.Errorf("%s, %d names: %v", name, n, err)
+				}
+				want := fmt.Sprintf("column %d (offset %d): duplicate name \"n%d\"", len(good)+1, len(good), twice)
+				if _, err := parse([]byte(bad)); err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("%s, %d names: %v, want %s", name, n, err, want)
+				}
+			}
+		}
+	}
+}
+
+func none(string) bool { return false }
+
+func TestPlain(t *testing.T) {
+	tells := func(text []byte) bool { return string(text) == "told" }
+	for in, want := range map[string]bool{
+		`{"a":["b",{"c":"to\tld"}],"x":1}`: true,
+		`[]`:                               true, `"tol"`: true, `12`: true,
+		`{"told":1}`: false, `["told"]`: false, `{"a":{"b":["\u0074old"]}}`: false, `{"t\u006fld":1}`: false,
+	} {
+		if got, err := strictjson.Plain([]byte(in), strictjson.Limits{}, tells); got != want || err != nil {
+			t.Errorf("%s: %t, %v", in, got, err)
+		}
+	}
+	for _, bad := range []string{``, `{`, `[1,]`, `{"a"}`, `{"a":1,"a":2}`, "\"\xff\"", `"a`, `tru`, `1 2`, `{1:2}`, "\"\n\""} {
+		if plain, err := strictjson.Plain([]byte(bad), strictjson.Limits{}, tells); plain || err == nil {
+			t.Errorf("%q: %t, %v", bad, plain, err)
+		}
+	}
+	if _, err := strictjson.Plain([]byte("[[1]]"), strictjson.Limits{Depth: 1}, tells); err == nil {
+		t.Error("no limit on depth")
+	}
+	if _, err := strictjson.Plain([]byte("[1,2]"), strictjson.Limits{Nodes: 2}, tells); err == nil {
+		t.Error("no limit on values")
+	}
+}
+
+func TestParseWords(t *testing.T) {
+	v, err := strictjson.ParseWords([]byte(`{"a":1,"keep":2,"b":"3","c":[4,{"keep":5,"a":6}],"d":null,"e":true}`), strictjson.Limits{},
+		func(name string) bool { return name == "keep" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, m := range append(v.Members, v.Get("c").Items[1].Members...) {
+		names = append(names, m.Name)
+	}
+	if diff := cmp.Diff([]string{"keep", "b", "c", "d", "e", "keep"}, names); diff != "" || len(v.Get("c").Items) != 2 || v.Get("c").Items[0].Text != "4" {
+		t.Errorf("kept (-want +got):\n%s", diff)
+	}
+	for _, bad := range []string{`{"a":1.}`, `{"a":01}`, `{"a":1`, `{"a":-}`} {
+		if _, err := strictjson.ParseWords([]byte(bad), strictjson.Limits{}, none); err == nil {
+			t.Errorf("%s: no error", bad)
+		}
+	}
+}
+
+// What ParseWords and Plain accept is what Parse accepts.
+func FuzzParseWords(f *testing.F) {
+	for _, s := range []string{`{"a":1,"b":[2,{"c":3}]}`, `{"a":1,"a":2}`, `{"a":1e5,"b":"x"}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		_, err1 := strictjson.Parse(data, strictjson.Limits{})
+		_, err2 := strictjson.ParseWords(data, strictjson.Limits{}, none)
+		plain, err3 := strictjson.Plain(data, strictjson.Limits{}, func([]byte) bool { return false })
+		if fmt.Sprint(err1) != fmt.Sprint(err2) || fmt.Sprint(err1) != fmt.Sprint(err3) || plain != (err1 == nil) {
+			t.Fatalf("%v, %v and %v", err1, err2, err3)
+		}
+	})
+}
+
 func FuzzParseYAML(f *testing.F) {
 	f.Add([]byte("a: 1\nb: [x, {c: ~}]\n"))
 	f.Add([]byte("a: &x 1\nb: *x\n"))

@@ -141,8 +141,8 @@ func yamlScalar(n *yaml.Node, v *Value) error {
 
 func yamlNumber(n *yaml.Node) (string, error) {
 	p := parser{data: []byte(n.Value), line: 1}
-	if text, err := p.number(); err == nil && p.pos == len(n.Value) {
-		return text, nil
+	if err := p.number(); err == nil && p.pos == len(n.Value) {
+		return n.Value, nil
 	}
 	if n.Tag == "!!int" {
 		var i int64
