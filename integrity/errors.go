@@ -36,6 +36,9 @@ var (
 	ErrPassphrase = pkcs8.ErrPassphrase
 )
 
+// errNoModel says that a caller gave nil for a model.
+var errNoModel = errors.New("no model was given")
+
 // Rejected reports whether err says that the model or its signature is bad:
 // malformed, wrongly signed, signed by somebody else, or different from what
 // was signed. Any other error of this package means that nothing is known. Of

@@ -64,6 +64,9 @@ func (h Hasher) Hash(ctx context.Context, fsys fs.FS) (*Manifest, error) {
 // list finds what there is to hash. It also returns the list of ignored paths
 // as a manifest records it.
 func (h Hasher) list(ctx context.Context, fsys fs.FS) (*tree, []string, error) {
+	if fsys == nil {
+		return nil, nil, errNoModel
+	}
 	ignore, err := newIgnoreList(h.Ignore)
 	if err != nil {
 		return nil, nil, err
@@ -99,6 +102,9 @@ func (h Hasher) HashFile(ctx context.Context, fsys fs.FS, name string) (*Manifes
 
 // listFile is list for a model that is one file.
 func (h Hasher) listFile(ctx context.Context, fsys fs.FS, name string) (*tree, error) {
+	if fsys == nil {
+		return nil, errNoModel
+	}
 	if err := checkPath(name); err != nil {
 		return nil, fmt.Errorf("model %q: %w", name, err)
 	}

@@ -377,12 +377,19 @@ func (linkedInfo) Links() uint64 { return 2 }
 func TestCaseCollision(t *testing.T) {
 	signer, trust := testKeys(t, "case")
 	tree := fstest.MapFS{"Vocab.txt": {Data: []byte("a")}, "vocab.txt": {Data: []byte("b")}, "other": {}}
-	r, err := integrity.Verifier{}.Verify(t.Context(), tree, mustSign(t, mustHash(t, integrity.Hasher{}, tree), signer), trust)
+	m := mustHash(t, integrity.Hasher{}, tree)
+	r, err := integrity.Verifier{}.Verify(t.Context(), tree, mustSign(t, m, signer), trust)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"integrity.coverage.case-collision vocab.txt"}, ruleIDs(r, prerun.Info)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(slices.Collect(r.Findings()), slices.Collect(m.Findings())); diff != "" {
+		t.Errorf("who verifies is told something else than who signs (-verify +sign):\n%s", diff)
+	}
+	for f := range mustHash(t, integrity.Hasher{}, tiny()).Findings() {
+		t.Errorf("%+v", f)
 	}
 }
 

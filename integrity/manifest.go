@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"hash"
 	"iter"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/crypto/blake2b"
 
+	"github.com/prerun/prerun"
 	"github.com/prerun/prerun/internal/blake3tree"
 	"github.com/prerun/prerun/internal/digestx"
 	"github.com/prerun/prerun/internal/limits"
@@ -194,11 +196,39 @@ func (m *Manifest) Files() iter.Seq2[string, digest.Digest] {
 	}
 }
 
+// Findings ranges over what a signer should know of the names before signing,
+// and every verification reports: those that differ in case only, of which some
+// file systems keep one. They are no error, and come by folded name.
+func (m *Manifest) Findings() iter.Seq[prerun.Finding] {
+	return func(yield func(prerun.Finding) bool) {
+		type folded struct{ lower, name string }
+		var names []folded
+		for name := range m.Files() {
+			names = append(names, folded{strings.ToLower(name), name})
+		}
+		slices.SortStableFunc(names, func(a, b folded) int { return strings.Compare(a.lower, b.lower) })
+		first := 0 // of those that are equal
+		for i := 1; i < len(names); i++ {
+			if names[i].lower != names[first].lower {
+				first = i
+				continue
+			}
+			message := fmt.Sprintf("the name differs from %q in case only", names[first].name)
+			if !yield(newFinding(ruleCase, names[i].name, "", message, nil)) {
+				return
+			}
+		}
+	}
+}
+
 // Check returns an error of kind [ErrManifest] when the manifest contradicts
 // itself or could not describe a model: no resource, or too many; a digest that
 // does not fit the algorithm; a path that is not clean, relative and unique;
 // shards that overlap, leave a gap or have another size than stated.
 func (m *Manifest) Check() error {
+	if m == nil {
+		return newError(ErrManifest, "", "no manifest was given")
+	}
 	alg, ok := algorithms[m.Algorithm]
 	switch {
 	case !ok:

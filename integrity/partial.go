@@ -18,7 +18,10 @@ import (
 // files alone: what else lies in the model, nobody looked at. The subjects of
 // the result are the files that were verified.
 func (v Verifier) VerifyPaths(ctx context.Context, fsys fs.FS, paths []string, bundle []byte, trust prerun.Verifier) (*Result, error) {
-	if len(paths) == 0 {
+	switch {
+	case fsys == nil:
+		return nil, errNoModel
+	case len(paths) == 0:
 		return nil, fmt.Errorf("verify: no paths")
 	}
 	for _, p := range paths {
@@ -90,6 +93,9 @@ func contains(path, name string) bool {
 // manifest made with other parameters than the signed ones cannot be compared
 // and is an [ErrUnsupported].
 func (v Verifier) VerifyManifest(ctx context.Context, got *Manifest, bundle []byte, trust prerun.Verifier) (*Result, error) {
+	if got == nil {
+		return nil, errNoModel
+	}
 	ignore, err := newIgnoreList(v.Ignore)
 	if err != nil {
 		return nil, err

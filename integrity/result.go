@@ -72,6 +72,10 @@ func (r *Result) rest() prerun.Source {
 }
 
 func (r *Result) find(rule prerun.Rule, path, key, message string, evidence map[string]string, where ...prerun.Location) {
+	r.findings = append(r.findings, newFinding(rule, path, key, message, evidence, where...))
+}
+
+func newFinding(rule prerun.Rule, path, key, message string, evidence map[string]string, where ...prerun.Location) prerun.Finding {
 	path = prerun.EscapePath(path)
 	if len(where) == 0 {
 		where = []prerun.Location{{}}
@@ -79,11 +83,11 @@ func (r *Result) find(rule prerun.Rule, path, key, message string, evidence map[
 	for i := range where {
 		where[i].Path = path
 	}
-	r.findings = append(r.findings, prerun.Finding{
+	return prerun.Finding{
 		Rule: rule, Severity: rule.Severity, Confidence: prerun.ConfidenceHigh,
 		Subject: prerun.Subject{Path: path}, Locations: where,
 		Message: message, Evidence: evidence, Key: key,
-	})
+	}
 }
 
 // fail files err as a finding or as a gap, and returns it.
@@ -113,20 +117,7 @@ func (r *Result) accept(s *statement) {
 // and files what can be said of its names, and the leniencies.
 func (r *Result) describe(bundle string, m *Manifest) {
 	r.model = m
-	type folded struct{ lower, name string }
-	var names []folded
-	for name := range m.Files() {
-		names = append(names, folded{strings.ToLower(name), name})
-	}
-	slices.SortStableFunc(names, func(a, b folded) int { return strings.Compare(a.lower, b.lower) })
-	first := 0 // of those that are equal
-	for i := 1; i < len(names); i++ {
-		if names[i].lower != names[first].lower {
-			first = i
-			continue
-		}
-		r.find(ruleCase, names[i].name, "", fmt.Sprintf("the name differs from %q in case only", names[first].name), nil)
-	}
+	r.findings = slices.AppendSeq(r.findings, m.Findings())
 	for _, l := range r.Leniencies {
 		r.find(ruleLeniency, bundle, l.Code, l.Detail, nil)
 	}

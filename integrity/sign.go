@@ -53,7 +53,7 @@ func (s Signing) Statement(m *Manifest) ([]byte, error) {
 
 // Sign has the manifest signed and returns the bundle. A signer that returns
 // anything but a bundle of the statement is an error: nothing half-signed
-// leaves this package.
+// leaves this package. What is odd about the names is in [Manifest.Findings].
 func (s Signing) Sign(ctx context.Context, m *Manifest, signer prerun.Signer) ([]byte, error) {
 	if signer == nil {
 		return nil, errors.New("sign: no signer")

@@ -61,8 +61,8 @@ type Verifier struct {
 // model could not be checked. Trust may return errors of these kinds; any other
 // of its errors counts as the latter sort.
 //
-// The result is nil only when nothing was looked at: no trust, a bad Ignore
-// entry, or a context that was over before.
+// The result is nil only when nothing was looked at: no model, no trust, a bad
+// Ignore entry, or a context that was over before.
 func (v Verifier) Verify(ctx context.Context, fsys fs.FS, bundle []byte, trust prerun.Verifier) (*Result, error) {
 	return v.verify(ctx, fsys, "", bundle, trust)
 }
@@ -77,6 +77,9 @@ func (v Verifier) VerifyFile(ctx context.Context, fsys fs.FS, name string, bundl
 }
 
 func (v Verifier) verify(ctx context.Context, fsys fs.FS, file string, bundle []byte, trust prerun.Verifier) (*Result, error) {
+	if fsys == nil {
+		return nil, errNoModel
+	}
 	if _, err := newIgnoreList(v.Ignore); err != nil {
 		return nil, err
 	}

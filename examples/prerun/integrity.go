@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -97,7 +98,7 @@ func manifestSource(p *place, m *integrity.Manifest) prerun.Source {
 	for name, d := range m.Files() {
 		subjects = append(subjects, prerun.Subject{Path: prerun.EscapePath(name), Digest: d.String()})
 	}
-	return prerun.NewSource(subjects, nil, nil)
+	return prerun.NewSource(subjects, slices.Collect(m.Findings()), nil)
 }
 
 // manifestFacts are root, resources[]{name, algorithm, digest}, uncovered[],

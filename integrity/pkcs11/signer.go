@@ -71,6 +71,9 @@ func (s *Signer) Public() crypto.PublicKey { return s.pub }
 // the token makes it, made ASN.1. The context ends waiting for the token, not
 // a signature that the token has begun.
 func (s *Signer) SignContext(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if opts == nil {
+		return nil, &integrity.Error{Kind: integrity.ErrUnsupported, Detail: "no hash is named"}
+	}
 	hash := opts.HashFunc()
 	if _, pss := opts.(*rsa.PSSOptions); pss || !hash.Available() || hash.Size() != len(digest) {
 		return nil, &integrity.Error{Kind: integrity.ErrUnsupported, Detail: "tokens sign digests, without PSS"}

@@ -21,6 +21,7 @@ import (
 	"github.com/prerun/prerun/integrity"
 	"github.com/prerun/prerun/integrity/sigstore"
 	"github.com/prerun/prerun/internal/sigstorex/sigstoretest"
+	"github.com/prerun/prerun/internal/testutil"
 )
 
 var (
@@ -143,6 +144,16 @@ func TestOneDefect(t *testing.T) {
 	}
 	expired := then.Add(10 * time.Minute)
 
+	reasons := map[string]error{
+		"ErrLog": sigstore.ErrLog, "ErrTime": sigstore.ErrTime, "ErrCertificate": sigstore.ErrCertificate,
+		"ErrSCT": sigstore.ErrSCT, "ErrIdentity": sigstore.ErrIdentity,
+	}
+	if diff := cmp.Diff(testutil.ExportedErrors(t, "."), slices.Sorted(maps.Keys(reasons))); diff != "" {
+		t.Errorf("reasons that this test knows (-exported +known):\n%s", diff)
+	}
+	others := append(slices.Collect(maps.Values(reasons)),
+		integrity.ErrBundle, integrity.ErrSignature, integrity.ErrUntrusted, integrity.ErrUnsupported)
+	covered := map[error]bool{}
 	for _, tt := range []struct {
 		name   string
 		bundle string
@@ -231,15 +242,13 @@ func TestOneDefect(t *testing.T) {
 			delete(m, "certificate")
 		}), trusting(root, nil), integrity.ErrUntrusted, nil},
 	} {
+		covered[tt.reason] = true
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := tt.trust.Verify(t.Context(), []byte(tt.bundle))
 			if got != nil || !errors.Is(err, tt.kind) || tt.reason != nil && !errors.Is(err, tt.reason) {
 				t.Errorf("error %v; want %v, %v", err, tt.kind, tt.reason)
 			}
-			for _, other := range []error{
-				sigstore.ErrLog, sigstore.ErrTime, sigstore.ErrCertificate, sigstore.ErrSCT, sigstore.ErrIdentity,
-				integrity.ErrBundle, integrity.ErrSignature, integrity.ErrUntrusted, integrity.ErrUnsupported,
-			} {
+			for _, other := range others {
 				if other != tt.kind && other != tt.reason && errors.Is(err, other) {
 					t.Errorf("%v is also %v", err, other)
 				}
@@ -248,6 +257,11 @@ func TestOneDefect(t *testing.T) {
 				t.Errorf("message of several lines: %q", err)
 			}
 		})
+	}
+	for name, reason := range reasons {
+		if !covered[reason] {
+			t.Errorf("no case asserts %s", name)
+		}
 	}
 }
 

@@ -2,9 +2,15 @@
 package testutil
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -65,4 +71,39 @@ func AllocBound(t testing.TB, max uint64, f func()) {
 	if got := after.TotalAlloc - before.TotalAlloc; got > max {
 		t.Errorf("allocated %d bytes, the bound is %d", got, max)
 	}
+}
+
+// ExportedErrors are the names of the sentinels that the package in a folder
+// declares, sorted: a table of one case for each can see that none is missing.
+func ExportedErrors(t testing.TB, dir string) []string {
+	t.Helper()
+	var out []string
+	names, err := fs.Glob(os.DirFS(dir), "*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), dir+"/"+name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, decl := range file.Decls {
+			g, ok := decl.(*ast.GenDecl)
+			if !ok || g.Tok != token.VAR {
+				continue
+			}
+			for _, spec := range g.Specs {
+				for _, id := range spec.(*ast.ValueSpec).Names {
+					if strings.HasPrefix(id.Name, "Err") {
+						out = append(out, id.Name)
+					}
+				}
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
 }
