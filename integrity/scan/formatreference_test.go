@@ -51,6 +51,7 @@ var formatNotes = map[string]formatNote{
 	"mlflow-module": {"MLflow's names of modules (pickle_module_info.txt, keras_module.txt)", "the module that is imported", "-"},
 	"yaml":          {"YAML (by name, and any text with such tags)", "tags that build Python objects, Hydra targets, imported names, templates, paths of MLmodel", "anchors are not expanded"},
 	"tflite":        {"TensorFlow Lite, LiteRT", "tables, operators, subgraphs, buffers; custom operators, Flex operators, what delegates ask for", "tensor bytes; options of operators that name neither a subgraph nor a node; code of delegates in custom operators"},
+	"onnxruntime":   {"models in ONNX Runtime's own format", "operators of all graphs: custom domains, Python operators, engines", "values of tensors; what operators compute"},
 	"executorch":    {"ExecuTorch programs", "operators, delegates and segments of every method", "values and the instructions over them; data of delegates"},
 	"coreml":        {"Core ML models", "models in pipelines, layers, operations, paths and ranges of weights, custom layers and models", "constants within lists and dictionaries; compiled models (.mlmodelc)"},
 	"coreml-weights": {

@@ -17,6 +17,7 @@ func graphFormats() []Format {
 	return append([]Format{
 		tfliteFormat{},
 		executorchFormat{},
+		onnxruntimeFormat{},
 		coremlFormat{},
 		coremlWeightsFormat{},
 		coremlPackageFormat{},
