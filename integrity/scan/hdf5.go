@@ -92,9 +92,11 @@ func hdf5Names(ext string) bool { return ext == ".h5" || ext == ".hdf5" || ext =
 
 // farSuperblock looks for the signature behind the head of a file, where the
 // library looks for it. What stands before may be a whole file of another format.
-// Content that is decoded on demand is left alone unless its name speaks for it.
+// Content that is decoded on demand is left alone unless its name speaks for it,
+// and so are files whose names other loaders open: each look is a request where
+// the file is in a registry.
 func farSuperblock(a *Artifact) (int64, error) {
-	if a.lvl > 0 && !hdf5Names(a.Ext()) {
+	if !hdf5Names(a.Ext()) && (a.lvl > 0 || a.run.loads(a.Ext())) {
 		return 0, fmt.Errorf("hdf5: %w", ErrNotFormat)
 	}
 	for off := int64(ProbeSize); off < a.Size; off *= 2 {
