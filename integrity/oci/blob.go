@@ -49,6 +49,9 @@ type Blob struct {
 // OpenBlob opens a blob of the store, such as a [Layer]. Reading fails once ctx
 // ends. Nothing is fetched yet.
 func OpenBlob(ctx context.Context, store Store, blob Descriptor) (*Blob, error) {
+	if store == nil {
+		return nil, errNoStore
+	}
 	if _, err := parseDigest(blob.Digest.String()); err != nil {
 		return nil, err
 	}

@@ -28,6 +28,12 @@ var (
 	ErrRegistry = errors.New("unexpected answer of the registry")
 )
 
+// Errors of callers that gave nil.
+var (
+	errNoStore = errors.New("no store was given")
+	errNoImage = errors.New("no image was given")
+)
+
 // Rejected reports whether err says that the image or its signature is bad, as
 // [integrity.Rejected] does for models. Any other error means that nothing is
 // known.

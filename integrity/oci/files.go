@@ -25,6 +25,12 @@ import (
 // gets content that matches the manifest or an error. Who reads only parts has
 // the store's word for them.
 func (img *Image) Files(ctx context.Context, store Store) (fs.FS, error) {
+	switch {
+	case store == nil:
+		return nil, errNoStore
+	case img == nil:
+		return nil, errNoImage
+	}
 	t := &tree{ctx: ctx, store: store, nodes: map[string]*node{".": {name: ".", dir: true}}}
 	for i := range img.Layers {
 		l := &img.Layers[i]

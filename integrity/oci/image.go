@@ -54,6 +54,9 @@ type Reader struct {
 // reports true; an [IndexError], [integrity.ErrUnsupported], a
 // [limits.Error] or what the store says, when nothing is known.
 func (rd Reader) Image(ctx context.Context, store Store, ref string) (*Image, error) {
+	if store == nil {
+		return nil, errNoStore
+	}
 	if isDigest(ref) {
 		if _, err := parseDigest(ref); err != nil {
 			return nil, err
@@ -146,6 +149,9 @@ func (img *Image) fill(ctx context.Context, store Store, m *wireManifest) error 
 // are left out, as the hasher leaves them out, and named as uncovered. The
 // config and the annotations are no files; see [Signing.Whole].
 func (img *Image) Manifest() (*integrity.Manifest, error) {
+	if img == nil {
+		return nil, errNoImage
+	}
 	m := &integrity.Manifest{Parameters: integrity.Parameters{Algorithm: integrity.SHA256}}
 	for i, l := range img.Layers {
 		if l.Name == "" {

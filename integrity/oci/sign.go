@@ -45,6 +45,9 @@ type Signing struct {
 // Sign signs an image by the digests in its manifest. No layer is read: the
 // signature says that these digests are the model, as good as the signer knows.
 func (s Signing) Sign(ctx context.Context, img *Image, signer prerun.Signer) ([]byte, error) {
+	if img == nil {
+		return nil, errNoImage
+	}
 	list := img.Manifest
 	if s.Whole {
 		list = img.wholeManifest
@@ -60,7 +63,12 @@ func (s Signing) Sign(ctx context.Context, img *Image, signer prerun.Signer) ([]
 // of the manifest that holds it. The same bundle gives the same manifest:
 // attaching it again changes nothing.
 func Attach(ctx context.Context, store Pusher, img *Image, bundle []byte) (Descriptor, error) {
-	if len(bundle) > MaxBundle {
+	switch {
+	case store == nil:
+		return Descriptor{}, errNoStore
+	case img == nil:
+		return Descriptor{}, errNoImage
+	case len(bundle) > MaxBundle:
 		return Descriptor{}, fmt.Errorf("bundle of %d bytes, the limit is %d", len(bundle), MaxBundle)
 	}
 	if isModel, err := isModelSignature(bundle); err != nil {

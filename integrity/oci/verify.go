@@ -109,10 +109,16 @@ func (r *Result) subject() prerun.Subject {
 // The error is nil only when one signature verified. [ErrUnsigned] means that
 // there is none, or none that is the image's; else the error holds that of each
 // candidate. [Rejected] tells a bad image from one that could not be checked.
-// The result is nil only when nothing was looked at, for want of trust.
+// The result is nil only when nothing was looked at, for want of trust, a store
+// or an image.
 func (v Verifier) Verify(ctx context.Context, store Store, img *Image, trust prerun.Verifier) (*Result, error) {
-	if trust == nil {
+	switch {
+	case trust == nil:
 		return nil, errors.New("verify: no trust")
+	case store == nil:
+		return nil, errNoStore
+	case img == nil:
+		return nil, errNoImage
 	}
 	r := &Result{Image: img}
 	r.subjects = append(r.subjects, r.subject())
@@ -130,6 +136,9 @@ func (v Verifier) Verify(ctx context.Context, store Store, img *Image, trust pre
 // layer as a file under its name, and nothing else that is not ignored. The
 // signature that verified the image must verify them too, byte for byte.
 func (v Verifier) VerifyFiles(ctx context.Context, store Store, img *Image, fsys fs.FS, trust prerun.Verifier) (*Result, error) {
+	if fsys == nil {
+		return nil, errors.New("verify: no files")
+	}
 	r, err := v.Verify(ctx, store, img, trust)
 	if err != nil {
 		return r, err
