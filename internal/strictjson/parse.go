@@ -281,7 +281,7 @@ func (p *parser) peek() byte {
 
 func (p *parser) object(depth int, route []string, members []Member) ([]Member, error) {
 	p.pos++
-	var seen []uint32 // made only for objects too wide to search
+	var seen []slot // made only for objects too wide to search
 	p.space()
 	if p.peek() == '}' {
 		p.pos++
@@ -319,7 +319,7 @@ func (p *parser) object(depth int, route []string, members []Member) ([]Member, 
 }
 
 // named takes the name of a member, which stands at, up to its value.
-func (p *parser) named(from int, seen *[]uint32, at int, name string) error {
+func (p *parser) named(from int, seen *[]slot, at int, name string) error {
 	if p.duplicate(from, seen, name) {
 		p.pos = at // a name spans no lines
 		return p.errorf("duplicate name %q", name)
@@ -335,7 +335,7 @@ func (p *parser) named(from int, seen *[]uint32, at int, name string) error {
 
 // duplicate adds a name to those of an object, given[from:], and reports whether
 // it was there. A wide object has a table of them, by their hash.
-func (p *parser) duplicate(from int, seen *[]uint32, name string) bool {
+func (p *parser) duplicate(from int, seen *[]slot, name string) bool {
 	const narrow = 16
 	given := p.given[from:]
 	p.given = append(p.given, name)
@@ -346,24 +346,36 @@ func (p *parser) duplicate(from int, seen *[]uint32, name string) bool {
 		if p.seed == (maphash.Seed{}) {
 			p.seed = maphash.MakeSeed()
 		}
-		*seen = make([]uint32, 4*max(len(given), narrow))
-		for i, n := range given {
-			(*seen)[p.slot(*seen, given, n)] = uint32(i) + 1
+		old := *seen
+		*seen = make([]slot, max(2*len(old), 4*narrow))
+		if old == nil {
+			for i, n := range given {
+				put(*seen, given, n, slot{uint32(maphash.String(p.seed, n)), uint32(i) + 1})
+			}
+		}
+		for _, s := range old {
+			if s.nth > 0 {
+				put(*seen, given, given[s.nth-1], s)
+			}
 		}
 	}
-	slot := p.slot(*seen, given, name)
-	if (*seen)[slot] != 0 {
-		return true
-	}
-	(*seen)[slot] = uint32(len(given)) + 1
-	return false
+	return put(*seen, given, name, slot{uint32(maphash.String(p.seed, name)), uint32(len(given)) + 1})
 }
 
-// slot is where a name stands in a table, or where there is room for it.
-func (p *parser) slot(seen []uint32, given []string, name string) int {
-	for i := int(maphash.String(p.seed, name) % uint64(len(seen))); ; i = (i + 1) % len(seen) {
-		if n := seen[i]; n == 0 || given[n-1] == name {
-			return i
+// A slot of a table says which name of the object is there, counted from 1.
+type slot struct{ hash, nth uint32 }
+
+// put puts a name into a table, whose length is a power of two, and reports
+// whether it was there.
+func put(seen []slot, given []string, name string, s slot) bool {
+	mask := uint32(len(seen) - 1)
+	for i := s.hash & mask; ; i = (i + 1) & mask {
+		switch t := seen[i]; {
+		case t.nth == 0:
+			seen[i] = s
+			return false
+		case t.hash == s.hash && given[t.nth-1] == name:
+			return true
 		}
 	}
 }

@@ -41,7 +41,7 @@ func (p *parser) check(depth int) error {
 
 func (p *parser) checkObject(depth int) error {
 	p.pos++
-	var seen []uint32
+	var seen []slot
 	p.space()
 	if p.peek() == '}' {
 		p.pos++
