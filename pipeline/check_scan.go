@@ -78,17 +78,19 @@ func (c ScanModel) Run(ctx context.Context, in *Input) (*Result, error) {
 // completeness, formats[]} with nested files after the file that holds them, and
 // what a format adds, such as weights_only; globals[]{module, name, grade,
 // called}, what pickles import; rule_sets[]{name, digest}, what was applied
-// besides the built-in rules.
+// besides the built-in rules. A fact that a format calls by one of the first four
+// names is left out.
 func ScanFacts(res *scan.Result) map[string]any {
 	files := []map[string]any{}
 	for i := range res.Files {
 		for f := range res.Files[i].All() {
-			entry := map[string]any{
-				"path": f.Path, "verdict": f.Verdict, "completeness": f.Completeness, "formats": notNil(f.Formats),
-			}
+			entry := map[string]any{}
 			for key, value := range f.Facts {
 				entry[key] = value
 			}
+			// Last, because no format's fact may stand for them.
+			entry["path"], entry["verdict"] = f.Path, f.Verdict
+			entry["completeness"], entry["formats"] = f.Completeness, notNil(f.Formats)
 			files = append(files, entry)
 		}
 	}

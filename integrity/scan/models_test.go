@@ -61,6 +61,11 @@ func TestModels(t *testing.T) {
 			for _, finding := range x.Findings {
 				bad = bad || finding.Severity > most
 			}
+			for _, g := range x.Globals {
+				if g.Grade != "allowed" && g.Grade != "unlisted" {
+					t.Errorf("%s: %s.%s is called %s, without a finding", x.Path, g.Module, g.Name, g.Grade)
+				}
+			}
 		}
 		known := len(f.Formats) > 0 && f.Completeness == scan.Complete
 		if bad || !known && m.Kind != "raw" {

@@ -287,7 +287,7 @@ func (s *pickleScan) ownClass(as globals.Assessment) bool {
 func (s *pickleScan) globals(t *pickle.Trace, found []globals.Assessment) {
 	grades := make([]globals.Level, len(t.Globals))
 	for _, as := range found {
-		if as.Global >= 0 && as.Global < len(grades) {
+		if as.Global >= 0 && as.Global < len(grades) && !s.ownClass(as) {
 			grades[as.Global] = max(grades[as.Global], as.Level)
 		}
 	}

@@ -84,7 +84,7 @@ func rank(s prerun.Severity) prerun.Severity {
 // A Global is a name that loading a pickle would import.
 type Global struct {
 	Module, Name string
-	Grade        string // of package globals: "deny", "allow", "unknown", ...
+	Grade        string // built-in formats say allowed, unlisted, suspicious or dangerous
 	Called       bool   // some reference to it is called on load
 }
 
@@ -124,9 +124,14 @@ type FileResult struct {
 	//	               beside its runtime's own operators, sorted
 	//	models, shards number of models in a Core ML pipeline, of data files of a
 	//	               TensorFlow checkpoint
+	//	trees, functions, calls, objects: their number in models of trees, R data
+	//	               and Lua Torch; of PMML functions are names, sorted
+	//	vocabulary     number of words in a GGML model
+	//	packages, classes: what R data and Lua Torch take from elsewhere, sorted
 	//	byteorder, format_version: of torch archives
 	//	framework, backend, producer, version, ir_version, opsets, architecture,
-	//	model_type, base_model, dtype, tensors, container: as the file says
+	//	model_type, base_model, dtype, tensors, container, booster, objective,
+	//	protocol, application, ort_version: as the file says
 	Facts map[string]string
 
 	Findings []prerun.Finding // of this file, not of what is inside

@@ -205,7 +205,11 @@ func (z *zipScan) member(ctx context.Context, m *zipdir.Member) error {
 	}
 	z.names.special(m.Name, m.Mode, m.EntryAt)
 	if m.DataAt < 0 {
-		z.out.unread(m.Name, m.Size, Failed, "its local header is missing")
+		if errors.Is(z.a.zip.err, ErrBudget) {
+			z.out.unread(m.Name, m.Size, Inconclusive, "the budget ran out before its local header")
+		} else {
+			z.out.unread(m.Name, m.Size, Failed, "its local header is missing")
+		}
 		return nil
 	}
 	if (m.Mode.IsDir() || strings.HasSuffix(m.Name, "/")) && m.Packed == 0 {
