@@ -25,17 +25,17 @@ var (
 	}
 	ruleOddName = prerun.Rule{
 		ID: "scan.archive.odd-name", Title: "name that readers take differently", Severity: prerun.Medium,
-		Help: "A member's name holds a NUL, a control character or a backslash, or is empty. Readers cut, translate or refuse such names, so they disagree about what the archive holds.",
+		Help: "A member's name holds a NUL, a control character or a backslash, or is empty. Readers cut, translate or refuse such names, so they disagree about what the archive holds. Do not extract the archive; write it again with plain names.",
 		Refs: []prerun.Reference{refAmbiguous},
 	}
 	ruleArchiveLink = prerun.Rule{
 		ID: "scan.archive.link", Title: "link inside an archive", Severity: prerun.Low,
-		Help: "A member is a symbolic or hard link. The finding is high when the link leads out of the archive, because extracting it lets later members write through it or lets the loader read files of the host.",
+		Help: "A member is a symbolic or hard link. The finding is high when the link leads out of the archive, because extracting it lets later members write through it or lets the loader read files of the host. Do not extract the archive; write it again without links.",
 		Refs: []prerun.Reference{refLink},
 	}
 	ruleSpecial = prerun.Rule{
 		ID: "scan.archive.special-member", Title: "device or pipe inside an archive", Severity: prerun.Medium,
-		Help: "A member is a device, a pipe or a socket. No model needs one; opening it after extraction blocks or reaches hardware.",
+		Help: "A member is a device, a pipe or a socket. No model needs one; opening it after extraction blocks or reaches hardware. Do not extract the archive.",
 		Refs: []prerun.Reference{refSupply},
 	}
 	ruleDuplicate = prerun.Rule{
@@ -45,7 +45,7 @@ var (
 	}
 	ruleBomb = prerun.Rule{
 		ID: "scan.archive.bomb", Title: "decompression bomb", Severity: prerun.Medium,
-		Help: "A compressed stream decodes to hundreds of times its size, and to more than the limit (256 MiB unless set otherwise). Decoding stopped there. Loading it may fill memory or disk.",
+		Help: "A compressed stream decodes to hundreds of times its size, and to more than the limit (256 MiB unless set otherwise). Decoding stopped there. Loading it may fill memory or disk. Do not load the file, or raise the limit if you expect that much.",
 		Refs: []prerun.Reference{refBomb},
 	}
 )

@@ -37,7 +37,7 @@ type compressedFormat struct {
 
 var ruleCompressedTrailing = prerun.Rule{
 	ID: "scan.compressed.trailing-data", Title: "data after a compressed stream", Severity: prerun.Low,
-	Help: "Bytes follow the end of the compressed stream. Decoders ignore them or fail; they were searched for executables and hidden content.",
+	Help: "Bytes follow the end of the compressed stream. Decoders ignore them or fail; they were searched for executables and hidden content. Compress the content again.",
 	Refs: []prerun.Reference{refAmbiguous},
 }
 

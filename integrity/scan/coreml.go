@@ -47,7 +47,7 @@ var (
 	}
 	ruleCoreMLRange = prerun.Rule{
 		ID: "scan.coreml.weights-range", Title: "weights beyond their file", Severity: prerun.Medium,
-		Help: "A constant of an ML program starts beyond the end of the weight file. Loaders crash, or read memory they should not.",
+		Help: "A constant of an ML program starts beyond the end of the weight file. Loaders crash, or read memory they should not. Do not load the model; export it again.",
 		Refs: []prerun.Reference{cwe("CWE-125")},
 	}
 	ruleCoreMLManifest = prerun.Rule{

@@ -29,7 +29,7 @@ func TestEncode(t *testing.T) {
 	digest := string(res.RuleSets[0].Digest)
 	want := `{"schema":"prerun/scan-result/v1","rule_sets":[{"name":"x","digest":"` + digest + `"}],` +
 		`"rules":[{"id":"custom.x.y","title":"t","severity":"high","help":"h","refs":[{"catalogue":"CWE","edition":"4.16","id":"CWE-829"}]},` +
-		`{"id":"scan.pickle.unlisted-global","title":"unknown name","severity":"low","help":"The file names a Python object that is on no list of what models need, without calling it. Importing its module runs that module's own code.","refs":[{"catalogue":"CWE","edition":"4.16","id":"CWE-502"}]}],` +
+		`{"id":"scan.pickle.unlisted-global","title":"unknown name","severity":"low","help":"The file names a Python object that is on no list of what models need, without calling it. Importing its module runs that module's own code. Check what the name is, or convert the model to safetensors.","refs":[{"catalogue":"CWE","edition":"4.16","id":"CWE-502"}]}],` +
 		`"files":[{"path":"a.bin","size":2,"digest":"` + string(res.Files[0].Digest) + `","verdict":"unknown","completeness":"inconclusive","gaps":[{"location":{},"reason":"no format recognised this file, and loaders open files of that name"}]},` +
 		`{"path":"b.zip","size":` + jsonNumber(res.Files[1].Size) + `,"digest":"` + string(res.Files[1].Digest) + `","verdict":"malicious","completeness":"complete","formats":["zip"],` +
 		`"inside":[{"path":"b.zip!/x.pkl","size":8,"verdict":"malicious","completeness":"complete","formats":["pickle"],` +

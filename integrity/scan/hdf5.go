@@ -43,12 +43,12 @@ var (
 	}
 	ruleHDF5UserBlock = prerun.Rule{
 		ID: "scan.hdf5.user-block", Title: "bytes before the file's structure", Severity: prerun.Low,
-		Help: "Bytes stand before the HDF5 structure. The format allows it, and some programs write a text there, but a loader of another format may take the file for its own. The bytes were searched for executables and hidden content.",
+		Help: "Bytes stand before the HDF5 structure. The format allows it, and some programs write a text there, but a loader of another format may take the file for its own. The bytes were searched for executables and hidden content. Remove them if you cannot explain them.",
 		Refs: []prerun.Reference{refAmbiguous},
 	}
 	ruleHDF5Trailing = prerun.Rule{
 		ID: "scan.hdf5.trailing-data", Title: "data after the file's structure", Severity: prerun.Low,
-		Help: "Bytes follow where the file says that it ends. The library ignores them; they were searched for executables and hidden content.",
+		Help: "Bytes follow where the file says that it ends. The library ignores them; they were searched for executables and hidden content. Write the file again if you cannot explain them.",
 		Refs: []prerun.Reference{refAmbiguous},
 	}
 )

@@ -25,7 +25,7 @@ var (
 	}
 	ruleKerasModule = prerun.Rule{
 		ID: "scan.keras.foreign-module", Title: "object from a module outside Keras", Severity: prerun.Medium,
-		Help: "The configuration names a Python module that is not part of Keras, which is imported while the model is loaded. The finding is high when the module can run commands, files or other code; Keras before 3.9 runs it even in safe mode.",
+		Help: "The configuration names a Python module that is not part of Keras, which is imported while the model is loaded. The finding is high when the module can run commands, files or other code; Keras before 3.9 runs it even in safe mode. Do not load the model unless you know the module.",
 		Refs: []prerun.Reference{refDeserialize, refForeignCode, cve("2025-1550")},
 	}
 	ruleKerasCustom = prerun.Rule{

@@ -20,7 +20,7 @@ type kerasArchiveFormat struct{}
 
 var ruleKerasMember = prerun.Rule{
 	ID: "scan.keras.foreign-member", Title: "member that Keras does not write", Severity: prerun.Low,
-	Help: "The archive of a Keras model has a member beside its configuration, metadata, weights and assets. Keras ignores it; what reads the archive by other means may not. It was scanned like any file.",
+	Help: "The archive of a Keras model has a member beside its configuration, metadata, weights and assets. Keras ignores it; what reads the archive by other means may not. It was scanned like any file. Remove it, or find out who put it there.",
 	Refs: []prerun.Reference{refAmbiguous},
 }
 

@@ -33,17 +33,17 @@ var (
 	}
 	ruleMsgpackExtension = prerun.Rule{
 		ID: "scan.msgpack.extension", Title: "extension type that is not Flax's", Severity: prerun.Low,
-		Help: "The file has values of a MessagePack extension type other than array, complex number, scalar and time. What they do depends on the hook of the program that loads the file; some hooks unpickle. Their bytes were scanned as if they were files.",
+		Help: "The file has values of a MessagePack extension type other than array, complex number, scalar and time. What they do depends on the hook of the program that loads the file; some hooks unpickle. Their bytes were scanned as if they were files. Find out which program wrote it.",
 		Refs: []prerun.Reference{refDeserialize},
 	}
 	ruleMsgpackKey = prerun.Rule{
 		ID: "scan.msgpack.duplicate-key", Title: "name that is used twice", Severity: prerun.Medium,
-		Help: "A map has the same key twice. Readers disagree on which value counts, so that one is reviewed and the other loaded. No exporter writes such files.",
+		Help: "A map has the same key twice. Readers disagree on which value counts, so that one is reviewed and the other loaded. No exporter writes such files. Do not load the file.",
 		Refs: []prerun.Reference{refAmbiguous},
 	}
 	ruleMsgpackTrailing = prerun.Rule{
 		ID: "scan.msgpack.trailing-data", Title: "data after the value", Severity: prerun.Low,
-		Help: "Bytes follow the value that the file consists of. Flax refuses such a file, streaming readers go on. They were searched for hidden content.",
+		Help: "Bytes follow the value that the file consists of. Flax refuses such a file, streaming readers go on. They were searched for hidden content. Write the file again without them.",
 		Refs: []prerun.Reference{refAmbiguous},
 	}
 )

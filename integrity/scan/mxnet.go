@@ -33,7 +33,7 @@ var (
 	}
 	ruleMXFile = prerun.Rule{
 		ID: "scan.mxnet.file-operator", Title: "operator that reads files", Severity: prerun.High,
-		Help: "The graph reads files of the host while it runs, under a name that the model chooses. A model for inference needs no such operator.",
+		Help: "The graph reads files of the host while it runs, under a name that the model chooses. A model for inference needs no such operator. Do not run the model; export it without.",
 		Refs: []prerun.Reference{refTraversal, refUnsafeModel},
 	}
 )

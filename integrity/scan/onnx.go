@@ -34,7 +34,7 @@ var (
 	}
 	ruleOnnxRange = prerun.Rule{
 		ID: "scan.onnx.external-range", Title: "external data beyond its file", Severity: prerun.Medium,
-		Help: "A tensor claims bytes beyond the end of the external file, or a negative or unreadable range. Loaders crash, or read memory they should not.",
+		Help: "A tensor claims bytes beyond the end of the external file, or a negative or unreadable range. Loaders crash, or read memory they should not. Do not load the model; export it again.",
 		Refs: []prerun.Reference{cwe("CWE-125")},
 	}
 	ruleOnnxDomain = prerun.Rule{
@@ -49,12 +49,12 @@ var (
 	}
 	ruleOnnxSize = prerun.Rule{
 		ID: "scan.onnx.size-claim", Title: "tensor that is not as large as it says", Severity: prerun.Medium,
-		Help: "The shape and type of a tensor do not agree with the bytes stored for it, or overflow. Loaders that believe the shape allocate far too much or read beyond the data.",
+		Help: "The shape and type of a tensor do not agree with the bytes stored for it, or overflow. Loaders that believe the shape allocate far too much or read beyond the data. Do not load the model; export it again.",
 		Refs: []prerun.Reference{cve("2024-27319"), cwe("CWE-789"), cwe("CWE-125")},
 	}
 	ruleOnnxRecursion = prerun.Rule{
 		ID: "scan.onnx.function-recursion", Title: "function that calls itself", Severity: prerun.Medium,
-		Help: "Functions of the model call each other in a circle. Expanding them, as runtimes do, never ends. The format forbids it.",
+		Help: "Functions of the model call each other in a circle. Expanding them, as runtimes do, never ends. The format forbids it. Do not load the model.",
 		Refs: []prerun.Reference{cwe("CWE-674")},
 	}
 )

@@ -33,7 +33,7 @@ var (
 	}
 	ruleOVRange = prerun.Rule{
 		ID: "scan.openvino.weights-range", Title: "weights beyond their file", Severity: prerun.Medium,
-		Help: "A layer claims bytes beyond the end of the weights file, or an unreadable range. Loaders crash, or read memory they should not.",
+		Help: "A layer claims bytes beyond the end of the weights file, or an unreadable range. Loaders crash, or read memory they should not. Do not load the model; convert it again.",
 		Refs: []prerun.Reference{cwe("CWE-125")},
 	}
 )

@@ -31,7 +31,7 @@ var (
 	}
 	rulePaddleFile = prerun.Rule{
 		ID: "scan.paddle.file-operator", Title: "operator that touches files", Severity: prerun.High,
-		Help: "The program reads or writes files of the host while it runs, under a name that the model chooses. A model for inference needs none of these operators; its parameters are loaded by the program around it.",
+		Help: "The program reads or writes files of the host while it runs, under a name that the model chooses. A model for inference needs none of these operators; its parameters are loaded by the program around it. Do not run the model; export it without.",
 		Refs: []prerun.Reference{refTraversal, refUnsafeModel},
 	}
 	rulePaddleNetwork = prerun.Rule{

@@ -47,7 +47,7 @@ var (
 	}
 	rulePickleUnlisted = prerun.Rule{
 		ID: "scan.pickle.unlisted-global", Title: "unknown name", Severity: prerun.Low,
-		Help: "The file names a Python object that is on no list of what models need, without calling it. Importing its module runs that module's own code.",
+		Help: "The file names a Python object that is on no list of what models need, without calling it. Importing its module runs that module's own code. Check what the name is, or convert the model to safetensors.",
 		Refs: []prerun.Reference{refDeserialize},
 	}
 	rulePickleArguments = prerun.Rule{
@@ -67,7 +67,7 @@ var (
 	}
 	rulePickleExtension = prerun.Rule{
 		ID: "scan.pickle.extension-code", Title: "extension registry code", Severity: prerun.Medium,
-		Help: "The file names an object by a number of Python's extension registry, which only the running process, or the file itself, fills. No model needs this.",
+		Help: "The file names an object by a number of Python's extension registry, which only the running process, or the file itself, fills. No model needs this. Do not load the file.",
 		Refs: []prerun.Reference{refDeserialize},
 	}
 	rulePickleWrite = prerun.Rule{
@@ -77,12 +77,12 @@ var (
 	}
 	rulePickleOddName = prerun.Rule{
 		ID: "scan.pickle.odd-name", Title: "name that no import has", Severity: prerun.Low,
-		Help: "The file names a Python object in a way that no pickler writes: empty, with blanks or control characters, or with letters that look like others.",
+		Help: "The file names a Python object in a way that no pickler writes: empty, with blanks or control characters, or with letters that look like others. Do not load the file.",
 		Refs: []prerun.Reference{refDeserialize},
 	}
 	rulePickleDivergence = prerun.Rule{
 		ID: "scan.pickle.divergence", Title: "bytes that loaders read differently", Severity: prerun.Medium,
-		Help: "Python's own loaders disagree about these bytes, so a scanner that follows one of them sees another program than the one that runs. Every reading was followed here. The finding is informational where known programs write such pickles.",
+		Help: "Python's own loaders disagree about these bytes, so a scanner that follows one of them sees another program than the one that runs. Every reading was followed here. The finding is informational where known programs write such pickles. Where it is not, do not load the file.",
 		Refs: []prerun.Reference{refAmbiguous},
 	}
 	rulePickleMemo = prerun.Rule{
@@ -92,7 +92,7 @@ var (
 	}
 	rulePicklePayload = prerun.Rule{
 		ID: "scan.pickle.payload", Title: "program inside a literal", Severity: prerun.Medium,
-		Help: "A string or bytes object of the pickle is a native program. Loading does not run it by itself, but models do not hold programs.",
+		Help: "A string or bytes object of the pickle is a native program. Loading does not run it by itself, but models do not hold programs. Do not load the file; find out who put it there.",
 		Refs: []prerun.Reference{refEmbedded},
 	}
 )

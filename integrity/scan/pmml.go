@@ -23,7 +23,7 @@ type pmmlFormat struct{}
 var (
 	rulePMMLReference = prerun.Rule{
 		ID: "scan.pmml.external-reference", Title: "document that refers to another", Severity: prerun.Medium,
-		Help: "An element refers to another document, which a parser or engine may fetch: a file of the machine, or an address that sees who loads the model. A model is one document. The finding is high where the parser itself includes the other document.",
+		Help: "An element refers to another document, which a parser or engine may fetch: a file of the machine, or an address that sees who loads the model. A model is one document. The finding is high where the parser itself includes the other document. Put the content into the document.",
 		Refs: []prerun.Reference{cwe("CWE-611"), refSupply},
 	}
 	rulePMMLClass = prerun.Rule{

@@ -32,12 +32,12 @@ type sevenzipFormat struct{}
 var (
 	ruleSevenzipCRC = prerun.Rule{
 		ID: "scan.sevenzip.wrong-checksum", Title: "wrong checksum", Severity: prerun.Medium,
-		Help: "A member's content, or the directory of the archive, does not have the checksum that the archive states. Strict readers, some scanners among them, stop there; lenient loaders use it. It was scanned as it decodes.",
+		Help: "A member's content, or the directory of the archive, does not have the checksum that the archive states. Strict readers, some scanners among them, stop there; lenient loaders use it. It was scanned as it decodes. Get the file again from its origin.",
 		Refs: []prerun.Reference{refAmbiguous},
 	}
 	ruleSevenzipTrailing = prerun.Rule{
 		ID: "scan.sevenzip.unused-data", Title: "bytes that the archive does not use", Severity: prerun.Low,
-		Help: "Bytes of the file belong to no member and to no header. Readers ignore them; they were searched for executables and hidden content.",
+		Help: "Bytes of the file belong to no member and to no header. Readers ignore them; they were searched for executables and hidden content. Pack the archive again.",
 		Refs: []prerun.Reference{refAmbiguous},
 	}
 )

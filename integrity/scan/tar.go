@@ -18,7 +18,7 @@ type tarFormat struct{}
 
 var ruleTarTrailing = prerun.Rule{
 	ID: "scan.tar.trailing-data", Title: "data after the archive", Severity: prerun.Low,
-	Help: "Bytes follow the end marker of the archive. Most readers stop there, some go on. They were searched for executables and hidden content.",
+	Help: "Bytes follow the end marker of the archive. Most readers stop there, some go on. They were searched for executables and hidden content. Pack the archive again.",
 	Refs: []prerun.Reference{refAmbiguous},
 }
 

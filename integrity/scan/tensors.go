@@ -22,7 +22,7 @@ type safetensorsFormat struct{}
 var (
 	ruleSafetensorsLayout = prerun.Rule{
 		ID: "scan.safetensors.layout", Title: "bytes that belong to no tensor, or to two", Severity: prerun.Medium,
-		Help: "The tensors do not tile the data of the file: there are holes, overlaps or bytes after the last one. The format forbids this, because such bytes can hide something. The reference loader refuses the file; others may not.",
+		Help: "The tensors do not tile the data of the file: there are holes, overlaps or bytes after the last one. The format forbids this, because such bytes can hide something. The reference loader refuses the file; others may not. Do not load the file; write its tensors again.",
 		Refs: []prerun.Reference{refAmbiguous},
 	}
 	ruleSafetensorsMetadata = prerun.Rule{
@@ -140,7 +140,7 @@ type npyFormat struct{}
 
 var ruleNpyTrailing = prerun.Rule{
 	ID: "scan.npy.trailing-data", Title: "data after the array", Severity: prerun.Low,
-	Help: "Bytes follow the array. NumPy ignores them; numpy.save to an open file writes several arrays one after the other. They were searched for executables and hidden content.",
+	Help: "Bytes follow the array. NumPy ignores them; numpy.save to an open file writes several arrays one after the other. They were searched for executables and hidden content. Save the array again if you expect only one.",
 	Refs: []prerun.Reference{refAmbiguous},
 }
 

@@ -23,7 +23,7 @@ type tfCheckpointFormat struct{}
 
 var ruleTFRange = prerun.Rule{
 	ID: "scan.tensorflow.checkpoint-range", Title: "tensor beyond its data file", Severity: prerun.Medium,
-	Help: "The index of a checkpoint says that a tensor lies beyond the end of its data file, at a negative place, or in a file that the checkpoint does not have. Loaders fail, or read memory they should not.",
+	Help: "The index of a checkpoint says that a tensor lies beyond the end of its data file, at a negative place, or in a file that the checkpoint does not have. Loaders fail, or read memory they should not. Do not load the checkpoint.",
 	Refs: []prerun.Reference{cwe("CWE-125")},
 }
 

@@ -44,7 +44,7 @@ var (
 	}
 	ruleTFLiteRecursion = prerun.Rule{
 		ID: "scan.tflite.subgraph-recursion", Title: "subgraph that runs itself", Severity: prerun.Medium,
-		Help: "Control flow of the model leads from a subgraph back to itself. Runtimes recurse until their stack is full. The converter writes no such models.",
+		Help: "Control flow of the model leads from a subgraph back to itself. Runtimes recurse until their stack is full. The converter writes no such models. Do not run the model.",
 		Refs: []prerun.Reference{cwe("CWE-674"), cve("2021-29591")},
 	}
 	ruleTFLitePath = prerun.Rule{

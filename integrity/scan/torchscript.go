@@ -24,12 +24,12 @@ var (
 	}
 	ruleTorchScriptCustom = prerun.Rule{
 		ID: "scan.torchscript.custom-operator", Title: "operator of another library", Severity: prerun.Low,
-		Help: "The model's code calls an operator or a class that torch does not have. A native library has to be loaded for it, which was not scanned here.",
+		Help: "The model's code calls an operator or a class that torch does not have. A native library has to be loaded for it, which was not scanned here. Load it only with a library that you trust.",
 		Refs: []prerun.Reference{refForeignCode},
 	}
 	ruleTorchScriptPython = prerun.Rule{
 		ID: "scan.torchscript.python-code", Title: "Python that TorchScript does not have", Severity: prerun.Medium,
-		Help: "A source file of the archive has Python that the language lacks, such as an import or eval. The exporter never writes it; tools that run these files as Python would execute it.",
+		Help: "A source file of the archive has Python that the language lacks, such as an import or eval. The exporter never writes it; tools that run these files as Python would execute it. Do not load the model; export it again.",
 		Refs: []prerun.Reference{refEmbedded, refUnsafeModel},
 	}
 )

@@ -28,42 +28,42 @@ type zipFormat struct{}
 var (
 	ruleZipName = prerun.Rule{
 		ID: "scan.zip.name-mismatch", Title: "member with two names", Severity: prerun.Medium,
-		Help: "The name of a member differs between its local header, the central directory and its Unicode path field. Readers that use the one see another archive than readers that use the other; this has hidden pickles from scanners.",
+		Help: "The name of a member differs between its local header, the central directory and its Unicode path field. Readers that use the one see another archive than readers that use the other; this has hidden pickles from scanners. Do not load the file; pack the archive again.",
 		Refs: []prerun.Reference{refAmbiguous, cve("2025-1944")},
 	}
 	ruleZipHeader = prerun.Rule{
 		ID: "scan.zip.header-mismatch", Title: "headers that disagree", Severity: prerun.Medium,
-		Help: "Local header and central directory of a member differ in method, flags, size or checksum, or the local header is missing or cut. Readers disagree about its content.",
+		Help: "Local header and central directory of a member differ in method, flags, size or checksum, or the local header is missing or cut. Readers disagree about its content. Do not load the file; pack the archive again.",
 		Refs: []prerun.Reference{refAmbiguous},
 	}
 	ruleZipHidden = prerun.Rule{
 		ID: "scan.zip.hidden-member", Title: "member outside the directory", Severity: prerun.Medium,
-		Help: "A member has a local header but no entry in the central directory. Readers that walk the archive from its start load it, others do not see it. It was scanned too.",
+		Help: "A member has a local header but no entry in the central directory. Readers that walk the archive from its start load it, others do not see it. It was scanned too. Do not load the file; pack the archive again.",
 		Refs: []prerun.Reference{refAmbiguous},
 	}
 	ruleZipDirectory = prerun.Rule{
 		ID: "scan.zip.directory-mismatch", Title: "ambiguous directory", Severity: prerun.Medium,
-		Help: "The archive's end record is missing, doubled, or misstates where the directory is and how many members it has. Readers disagree about what the archive holds.",
+		Help: "The archive's end record is missing, doubled, or misstates where the directory is and how many members it has. Readers disagree about what the archive holds. Do not load the file; pack the archive again.",
 		Refs: []prerun.Reference{refAmbiguous},
 	}
 	ruleZipPrefix = prerun.Rule{
 		ID: "scan.zip.prefix-data", Title: "data before the archive", Severity: prerun.Medium,
-		Help: "Bytes stand before the first member. A loader that looks at the start of the file reads them instead of the archive; pickles have been hidden from scanners this way.",
+		Help: "Bytes stand before the first member. A loader that looks at the start of the file reads them instead of the archive; pickles have been hidden from scanners this way. Remove it; pack the archive again.",
 		Refs: []prerun.Reference{refAmbiguous},
 	}
 	ruleZipTrailing = prerun.Rule{
 		ID: "scan.zip.trailing-data", Title: "data after the archive", Severity: prerun.Low,
-		Help: "Bytes follow the end record. Zip readers ignore them; they were searched for executables and hidden content.",
+		Help: "Bytes follow the end record. Zip readers ignore them; they were searched for executables and hidden content. Pack the archive again if you cannot explain them.",
 		Refs: []prerun.Reference{refAmbiguous},
 	}
 	ruleZipCRC = prerun.Rule{
 		ID: "scan.zip.wrong-checksum", Title: "wrong checksum or size", Severity: prerun.Medium,
-		Help: "A member's content does not have the checksum or size that the archive states. Strict readers, some scanners among them, stop there; lenient loaders use it. It was scanned as it decodes.",
+		Help: "A member's content does not have the checksum or size that the archive states. Strict readers, some scanners among them, stop there; lenient loaders use it. It was scanned as it decodes. Get the file again from its origin.",
 		Refs: []prerun.Reference{refAmbiguous, cve("2025-10156")},
 	}
 	ruleZipFlag = prerun.Rule{
 		ID: "scan.zip.false-flag", Title: "plain member marked as encrypted", Severity: prerun.Medium,
-		Help: "Flag bits say that a member is encrypted or patched, but its content is plain and has the right checksum. Readers that believe the bits skip it, loaders that ignore them use it.",
+		Help: "Flag bits say that a member is encrypted or patched, but its content is plain and has the right checksum. Readers that believe the bits skip it, loaders that ignore them use it. Do not load the file; pack the archive again.",
 		Refs: []prerun.Reference{refAmbiguous, cve("2025-1945")},
 	}
 )
