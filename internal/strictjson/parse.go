@@ -313,7 +313,7 @@ func (p *parser) object(depth int, route []string, members []Member) ([]Member, 
 		}
 		more, err := p.next('}')
 		if err != nil || !more {
-			return append(members, p.members[base:]...), err
+			return take(&p.members, base, members), err
 		}
 	}
 }
@@ -445,9 +445,20 @@ func (p *parser) array(depth int) ([]Value, error) {
 		p.values = append(p.values, v)
 		more, err := p.next(']')
 		if err != nil || !more {
-			return slices.Clone(p.values[base:]), err
+			return take(&p.values, base, nil), err
 		}
 	}
+}
+
+// take copies the upper part of a stack, with memory for it if there is some.
+// The whole of a high stack is taken as it is: copying would need as much again.
+func take[T any](stack *[]T, base int, into []T) []T {
+	if base == 0 && cap(into) == 0 && len(*stack) > 1<<10 {
+		all := *stack
+		*stack = nil
+		return all
+	}
+	return append(into, (*stack)[base:]...)
 }
 
 // next consumes a comma or the closing byte and reports whether more follows.
