@@ -76,7 +76,6 @@
 // tool author adds a [Format] to [Builtin] and hands the list to [Scanner];
 // package scantest checks such a format.
 //
-// TECHNIQUES.md has the ways to hide a call that are tried, COMPARISON.md what
-// other scanners say about the same files, ADVERSARY.md what loaders did with
-// files made against this package.
+// COMPARISON.md has what other scanners say about the same files, ADVERSARY.md
+// what loaders did with files made against this package.
 package scan

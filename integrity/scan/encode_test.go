@@ -111,6 +111,7 @@ func TestNothingRecognised(t *testing.T) {
 	}{
 		{"alone", map[string][]byte{"picture": odd}, prerun.Incomplete, []string{"picture: nothing was recognised"}},
 		{"several", map[string][]byte{"a": odd, "b": odd}, prerun.Incomplete, []string{".: nothing was recognised"}},
+		{"loadable_data", map[string][]byte{"a.json": []byte("{}"), "b.ptd": odd}, prerun.Incomplete, []string{"b.ptd: no format recognised this file, and loaders open files of that name"}},
 		{"loadable", map[string][]byte{"a": odd, "b.pt": odd}, prerun.Incomplete, []string{"b.pt: no format recognised this file, and loaders open files of that name"}},
 		{"beside_text", map[string][]byte{"picture": odd, "README.md": text}, prerun.Pass, nil},
 		{"empty", map[string][]byte{"a": nil}, prerun.Pass, nil},

@@ -538,6 +538,32 @@ func TestThirdParty(t *testing.T) {
 	})
 }
 
+// A third party's format takes the place of a built-in one, or that one is left
+// out: the list says what is asked.
+func TestReplaceFormat(t *testing.T) {
+	without := slices.DeleteFunc(scan.Builtin(), func(f scan.Format) bool { return f.Info().ID == "safetensors" })
+	mine := fake{id: "safetensors", scan: func(_ context.Context, a *scan.Artifact, out *scan.Sink) error {
+		out.Claim(0, a.Size)
+		out.Fact("by", "mine")
+		return nil
+	}}
+	data := build.Safetensors(`{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}`, []byte{1})
+	for name, tt := range map[string]struct {
+		formats  []scan.Format
+		complete scan.Completeness
+		by       string
+	}{
+		"built_in": {scan.Builtin(), scan.Complete, ""},
+		"removed":  {without, scan.Inconclusive, ""},
+		"replaced": {append(slices.Clone(without), mine), scan.Complete, "mine"},
+	} {
+		f := one(t, scan.Scanner{Formats: tt.formats}, "m.safetensors", data)
+		if f.Completeness != tt.complete || f.Facts["by"] != tt.by || (tt.complete == scan.Complete) != slices.Contains(f.Formats, "safetensors") {
+			t.Errorf("%s: %s, %v, by %q", name, f.Completeness, f.Formats, f.Facts["by"])
+		}
+	}
+}
+
 // Weights are not read, whatever letter the header's length starts with: some of
 // them are opcodes whose argument is a line.
 func TestWeightsAreNotRead(t *testing.T) {

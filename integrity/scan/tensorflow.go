@@ -21,7 +21,7 @@ type tensorflowFormat struct{}
 var (
 	ruleTFFile = prerun.Rule{
 		ID: "scan.tensorflow.file-operator", Title: "operator that touches files", Severity: prerun.High,
-		Help: "The graph reads, writes or lists files of the host while it runs, under a name that the model chooses. A model for inference needs none of these operators. Saving and restoring, which every SavedModel has, are meant only where the graph gives them a name of its own instead of the one that the saver feeds: high for one outside of the model, medium for one that is computed or comes from an input.",
+		Help: "The graph reads, writes or lists files of the host while it runs, under a name that the model chooses. A model for inference needs none of these operators. Saving and restoring, which every SavedModel has, are meant only where the graph gives them a name of its own instead of the one that the saver feeds: high for one outside of the model, medium for one that is computed or comes from an input. Export the model without them, or find out what it needs the file for before you run it.",
 		Refs: []prerun.Reference{refTraversal, refUnsafeModel},
 	}
 	ruleTFAsset = prerun.Rule{

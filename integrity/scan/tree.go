@@ -121,7 +121,7 @@ func loadable(ext string) bool {
 	}
 	switch ext {
 	case ".dill", ".npy", ".pdmodel", ".pdiparams", ".params", ".t7", ".mar",
-		".rds", ".rda", ".rdata", ".ubj", ".cbm", ".pte", ".ptl", ".engine", ".plan", ".rknn", ".cntk",
+		".rds", ".rda", ".rdata", ".ubj", ".cbm", ".pte", ".ptd", ".bpte", ".ptl", ".engine", ".plan", ".rknn", ".cntk",
 		".skops", ".pmml", ".zip", ".tar", ".tgz", ".7z", ".rar", ".gz", ".xz", ".bz2", ".lzma", ".zst", ".lz4", ".z":
 		return true
 	}
