@@ -161,7 +161,7 @@ func TestBehindPlainData(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			data := asm(pickle.OpProto, 4, tt.plain, call("os", "system", "true"), pickle.OpStop)
 			var trace *pickle.Trace
-			testutil.AllocBound(t, 160<<20, func() {
+			testutil.AllocBound(t, 256<<20, func() {
 				m := pickle.Machine{Limits: pickle.Limits{Values: tt.values}}
 				var err error
 				if trace, err = m.Scan(t.Context(), bytes.NewReader(data), int64(len(data))); err != nil {
