@@ -2,6 +2,7 @@ package sigstore_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -26,20 +27,17 @@ var mutable = [3]map[string]string{
 	1: {
 		stampPlace: "a time beside the log's, which then does not count and is named in the warnings",
 		entryPlace + "inclusionProof/checkpoint/envelope": "text around what the log signs",
-		entryPlace + "inclusionProof/hashes/0":            "bits of base64 beyond the last byte",
 		entryPlace + "kindVersion/kind":                   "the entry says it itself",
 		entryPlace + "kindVersion/version":                "the entry says it itself",
 	},
 	2: {
 		stampPlace:                             "parts of a token that its signature does not cover; the time is the same",
 		entryPlace + "canonicalizedBody":       "what is looked up in the log is made of the signature",
-		entryPlace + "inclusionProof/hashes/0": "bits of base64 beyond the last byte",
 		entryPlace + "inclusionProof/logIndex": "as the checkpoint and the proof have it",
 		entryPlace + "inclusionProof/rootHash": "as the checkpoint has it",
 		entryPlace + "inclusionProof/treeSize": "as the checkpoint has it",
 		entryPlace + "kindVersion/kind":        "what is looked up in the log is made of the signature",
 		entryPlace + "kindVersion/version":     "what is looked up in the log is made of the signature",
-		entryPlace + "logId/keyId":             "bits of base64 beyond the last byte",
 	},
 }
 
@@ -85,7 +83,7 @@ func TestMutants(t *testing.T) {
 			}
 			where := changedPlace(t, bundle, mutant)
 			passed[where]++
-			if _, ok := mutable[log][where]; !ok {
+			if _, ok := mutable[log][where]; !ok && where != "" {
 				t.Errorf("log of version %d, byte %d: a change at %q passes, which is not on the list", log, at, where)
 			}
 			if len(got.Times) < len(want.Times) && len(got.Warnings) == 0 {
@@ -105,7 +103,8 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// changedPlace is the JSON pointers to the values in which two texts differ.
+// changedPlace is the JSON pointers to the values in which two texts differ, ""
+// when they hold the same.
 func changedPlace(t *testing.T, a, b []byte) string {
 	t.Helper()
 	var va, vb any
@@ -154,10 +153,13 @@ func changedPlace(t *testing.T, a, b []byte) string {
 }
 
 // sameBytes reports whether two texts are the same bytes in base64, whichever
-// the alphabet.
+// the alphabet and the bits beyond the last byte. Which values have such bits
+// depends on how long signatures come out.
 func sameBytes(a, b string) bool {
 	other := strings.NewReplacer("-", "+", "_", "/")
-	return a == b || other.Replace(a) == other.Replace(b)
+	x, err1 := base64.StdEncoding.DecodeString(other.Replace(a))
+	y, err2 := base64.StdEncoding.DecodeString(other.Replace(b))
+	return a == b || err1 == nil && err2 == nil && bytes.Equal(x, y)
 }
 
 func FuzzVerify(f *testing.F) {
