@@ -197,6 +197,20 @@ func (s *ggufScan) pair(seen map[string]bool) error {
 // templates reads an array of texts under the key of a template: transformers
 // takes an array of one for its item.
 func (s *ggufScan) templates(key string, at int64) error {
+	return s.array(func(item uint32) error {
+		if item != ggufString {
+			return s.value(item, 1)
+		}
+		text, err := s.text()
+		if err == nil {
+			s.string(key, text, at)
+		}
+		return err
+	})
+}
+
+// array reads an array by its items; those of a fixed size are skipped at once.
+func (s *ggufScan) array(each func(item uint32) error) error {
 	item, err := s.u32()
 	if err != nil {
 		return err
@@ -212,14 +226,7 @@ func (s *ggufScan) templates(key string, at int64) error {
 		return s.skip(size * n)
 	}
 	for range n {
-		if item != ggufString {
-			err = s.value(item, 1)
-		} else if text, textErr := s.text(); textErr != nil {
-			err = textErr
-		} else {
-			s.string(key, text, at)
-		}
-		if err != nil {
+		if err := each(item); err != nil {
 			return err
 		}
 	}
@@ -245,26 +252,7 @@ func (s *ggufScan) value(typ uint32, depth int) error {
 	case typ != ggufArray || depth > 4:
 		return fmt.Errorf("offset %d: value type %d, or arrays nested too deep", s.off, typ)
 	}
-	item, err := s.u32()
-	if err != nil {
-		return err
-	}
-	n, err := s.count()
-	if err != nil {
-		return err
-	}
-	if n > ggufMaxItems {
-		return fmt.Errorf("offset %d: array of %d items", s.off, n)
-	}
-	if size, ok := ggufSizes[item]; ok {
-		return s.skip(size * n)
-	}
-	for range n {
-		if err := s.value(item, depth+1); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.array(func(item uint32) error { return s.value(item, depth+1) })
 }
 
 // string looks at the texts that mean something.
