@@ -217,11 +217,7 @@ func FuzzSevenzip(f *testing.F) {
 }
 
 func unbase64(s string) []byte {
-	b, err := base64.StdEncoding.DecodeString(s)
-	if err != nil {
-		panic(err)
-	}
-	return b
+	return must(base64.StdEncoding.DecodeString(s))
 }
 
 // gzipNamed has a name of n bytes in its header, which the standard library
